@@ -1,0 +1,1 @@
+"""One folder per system: config, mapping, protocol; the driver has the only network loop."""

@@ -1,0 +1,1 @@
+"""What runs the product on one machine, and what describes it elsewhere."""

@@ -1,0 +1,1 @@
+"""The local stack: real parts on one machine, with no container engine."""

@@ -1,0 +1,1 @@
+"""Fieldline: from device telemetry to the systems a business runs on."""

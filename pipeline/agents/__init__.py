@@ -1,0 +1,1 @@
+"""Faust agents: load, decide, emit, store, acknowledge."""

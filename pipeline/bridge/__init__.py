@@ -1,0 +1,1 @@
+"""MQTT in: decode, batch per partition, acknowledge after Kafka."""

@@ -1,0 +1,1 @@
+"""Decisions as pure functions: time and jitter are arguments."""

@@ -1,0 +1,82 @@
+"""Business events: what the pipeline promises to deliver once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How soon a person should act."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Coordinates of the message that caused an event.
+
+    `index` is the position among the events of that message; `session` and `sequence`
+    name the device's sample (0 and -1 where it has none).
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    session: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotEntry:
+    """One reading of the sample that raised an event; None before warm-up where it says so."""
+
+    metric: str
+    value: float
+    baseline: float | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusinessEvent:
+    """Something a business acts on; field meanings and units as in schemas/avro/business_event."""
+
+    id: str
+    type: str
+    tenant: str
+    device_id: str
+    asset_id: str | None
+    customer_id: str | None
+    severity: Severity
+    confidence: float
+    summary: str
+    detector: str
+    metric: str
+    rule: str
+    correlation_id: str
+    occurred_at_ms: int
+    observed_at_ms: int
+    source: Source
+    snapshot: tuple[SnapshotEntry, ...]
+
+
+def episode_id(*, device_id: str, session: int, metric: str, detector: str, sequence: int) -> str:
+    """Deterministic event id: 120 bits of SHA-256 over the episode, base32, 24 characters.
+
+    Neither time nor offset goes in, so a replay of the same input makes the same id.
+    `sequence` is the first sample's sequence number, or its event time in milliseconds
+    for a device that does not number its samples.
+    """
+    episode = "\x1f".join((device_id, str(session), metric, detector, str(sequence)))
+    digest = hashlib.sha256(episode.encode()).digest()
+    return base64.b32encode(digest[:15]).decode().lower()
+
+
+def tenant_of(device_id: str) -> str:
+    """Tenant part of a device id 'tenant/device'."""
+    return device_id.partition("/")[0]

@@ -1,0 +1,33 @@
+"""Device registry: which asset a device is mounted on, and whose it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRecord:
+    """One row of the registry. `device_id` is 'tenant/device'; `active` False = retired asset."""
+
+    device_id: str
+    asset_id: str
+    asset_name: str
+    customer_id: str
+    customer_name: str
+    customer_tax_id: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """All devices known, by device id."""
+
+    devices: Mapping[str, DeviceRecord] = field(default_factory=dict)
+
+    def get(self, device_id: str) -> DeviceRecord | None:
+        """The device's row, or None where it is not registered."""
+        return self.devices.get(device_id)

@@ -1,0 +1,1 @@
+"""What an operator asks: status, balance, dead letters, report."""

@@ -1,0 +1,89 @@
+"""Where the parts are. Read from the environment, then from .local/fieldline.env.
+
+The local stack writes that file, so that any command typed in the checkout finds the
+stack that runs there. Secrets are SecretStr: they print as stars.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_FILE = Path(".local/fieldline.env")
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; the text is one sentence with the mend."""
+
+
+class Settings(BaseSettings):
+    """All settings. Names in capitals are environment variables."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FIELDLINE_",
+        env_file=ENV_FILE,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    kafka_bootstrap: str = Field("127.0.0.1:9092", validation_alias="KAFKA_BOOTSTRAP")
+    mqtt_url: str = Field("mqtt://127.0.0.1:1883", validation_alias="MQTT_URL")
+    """mqtt://[user:password@]host:port, or mqtts:// for TLS."""
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), validation_alias="REDIS_URL"
+    )
+    s3_endpoint: str | None = Field(None, validation_alias="S3_ENDPOINT")
+    """None = AWS itself."""
+    s3_bucket: str = Field("fieldline", validation_alias="S3_BUCKET")
+    s3_region: str = Field(
+        "us-east-1", validation_alias=AliasChoices("S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+    )
+    s3_access_key: str | None = Field(
+        None, validation_alias=AliasChoices("S3_ACCESS_KEY", "AWS_ACCESS_KEY_ID")
+    )
+    s3_secret_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("S3_SECRET_KEY", "AWS_SECRET_ACCESS_KEY")
+    )
+    tryton_url: str = Field("http://127.0.0.1:8000/erp", validation_alias="TRYTON_URL")
+    """Address with the database name as path."""
+    tryton_user: str = Field("fieldline", validation_alias="TRYTON_USER")
+    tryton_password: SecretStr = Field(SecretStr(""), validation_alias="TRYTON_PASSWORD")
+    schema_registry_url: str | None = Field(None, validation_alias="SCHEMA_REGISTRY_URL")
+
+    partitions: int = Field(4, ge=1, le=10_000)
+    """Partitions of the device-keyed topics, when they are created."""
+    replication: int = Field(1, ge=1, le=15)
+    rules_file: Path = Path("infra/config/rules.yaml")
+    routes_file: Path = Path("infra/config/routes.yaml")
+    devices_file: Path = Path("infra/config/devices.csv")
+    data_dir: Path = Path(".local/state")
+    """Where workers keep their RocksDB tables; one folder per worker below it."""
+    log_dir: Path = Path(".local/log")
+
+    dedup_window: int = Field(128, ge=8, le=65_536)
+    """Sequence numbers per device and session within which dedup is exact."""
+    bridge_batch_readings: int = Field(1_000, ge=1, le=100_000)
+    bridge_linger_ms: int = Field(50, ge=1, le=60_000)
+    bridge_max_payload: int = Field(262_144, ge=1)
+    """Greatest MQTT payload that is decoded, bytes; a larger one is quarantined."""
+    lake_flush_rows: int = Field(200_000, ge=1)
+    lake_flush_s: float = Field(5.0, gt=0)
+    """A lake file is closed after so many rows or seconds, whichever is first."""
+
+
+@lru_cache(maxsize=1)
+def load() -> Settings:
+    """The settings of this process; SettingsError with one sentence where one is unusable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"Setting {name} is unusable ({first['msg']}): "
+            f"correct it in the environment or in {ENV_FILE}."
+        ) from error

@@ -1,0 +1,1 @@
+"""Devices that replay recorded telemetry, with faults on request."""

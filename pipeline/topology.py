@@ -1,0 +1,144 @@
+"""The map: every topic, who writes it, who reads it, how it is kept.
+
+Topics are created from this table, the README's picture is drawn from it, and a test fails
+where an agent consumes or produces what the table does not say. Topics that carry one
+device's data share PARTITIONS and are keyed by device id ('tenant/device', murmur2), so
+everything about one device stays in order on one partition from the bridge to the sink.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+PARTITIONS = 4
+"""Default partitions of a device-keyed topic; FIELDLINE_PARTITIONS overrides it."""
+
+READINGS = "telemetry.readings"
+DEDUPLICATED = "telemetry.deduplicated"
+QUARANTINE = "telemetry.quarantine"
+EVENTS = "events.business"
+RESULTS = "delivery.results"
+DETECT_STATE = "fieldline-detect-devices-changelog"
+
+_DAY_MS = 86_400_000
+
+
+class Cleanup(StrEnum):
+    """Kafka's cleanup.policy."""
+
+    DELETE = "delete"
+    COMPACT = "compact"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One topic. `key` says what the message key is; `retention_ms` -1 means kept for ever."""
+
+    name: str
+    key: str
+    schema: str
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    retention_ms: int = 7 * _DAY_MS
+    cleanup: Cleanup = Cleanup.DELETE
+    keyed_by_device: bool = True
+
+    def partitions(self, device_partitions: int = PARTITIONS) -> int:
+        """Partition count: one where order across devices matters more than scale."""
+        return device_partitions if self.keyed_by_device else 1
+
+
+def sink_topic(sink: str) -> str:
+    """Topic of one sink's events."""
+    return f"sink.{sink}"
+
+
+def dlq_topic(sink: str) -> str:
+    """Topic of one sink's dead letters."""
+    return f"sink.{sink}.dlq"
+
+
+LAKE = "lake"
+
+_STREAM = (
+    Topic(
+        name=READINGS,
+        key="device of the first sample; the partition is that of every device in the batch",
+        schema="telemetry_batch.v1",
+        producers=("bridge",),
+        consumers=("detect",),
+    ),
+    Topic(
+        name=QUARANTINE,
+        key="MQTT topic",
+        schema="quarantined.v1",
+        producers=("bridge", "detect"),
+        consumers=("operator",),
+        retention_ms=30 * _DAY_MS,
+        keyed_by_device=False,
+    ),
+    Topic(
+        name=DEDUPLICATED,
+        key="as its source; same partition as its source",
+        schema="deduplicated_batch.v1",
+        producers=("detect",),
+        consumers=("archive",),
+    ),
+    Topic(
+        name=DETECT_STATE,
+        key="device id",
+        schema="pipeline.state.device_state",
+        producers=("detect",),
+        consumers=("detect",),
+        retention_ms=-1,
+        cleanup=Cleanup.COMPACT,
+    ),
+    Topic(
+        name=EVENTS,
+        key="device id",
+        schema="business_event.v1",
+        producers=("detect",),
+        consumers=("fanout",),
+        retention_ms=30 * _DAY_MS,
+    ),
+)
+
+
+def topics(sinks: tuple[str, ...]) -> tuple[Topic, ...]:
+    """Every topic of a pipeline with these sinks, in the order data goes through them."""
+    out = list(_STREAM)
+    for sink in sinks:
+        worker = "archive" if sink == LAKE else f"deliver-{sink}"
+        out.append(
+            Topic(
+                name=sink_topic(sink),
+                key="device id",
+                schema="business_event.v1",
+                producers=("fanout", "operator"),
+                consumers=(worker,),
+                retention_ms=30 * _DAY_MS,
+            )
+        )
+        out.append(
+            Topic(
+                name=dlq_topic(sink),
+                key="device id",
+                schema="dead_letter.v1",
+                producers=(worker,),
+                consumers=("operator",),
+                retention_ms=-1,
+                keyed_by_device=False,
+            )
+        )
+    out.append(
+        Topic(
+            name=RESULTS,
+            key="device id",
+            schema="delivery_result.v1",
+            producers=tuple(f"deliver-{s}" for s in sinks if s != LAKE),
+            consumers=("operator",),
+            retention_ms=90 * _DAY_MS,
+        )
+    )
+    return tuple(out)

@@ -1,0 +1,1 @@
+"""What goes over the wire: Avro, CloudEvents, Kafka clients."""

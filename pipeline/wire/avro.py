@@ -1,0 +1,128 @@
+"""Avro on the wire, with the bundled schemas.
+
+Without a schema registry: Avro 1.12 specification, "Single-object encoding": the two bytes
+C3 01, the CRC-64-AVRO fingerprint of the writer's schema in little-endian order, then the
+binary record. With one: Confluent's format (00, then the four-byte big-endian schema id).
+The first byte tells them apart, and a reader with a registry takes both.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import fastavro
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MARKER = b"\xc3\x01"
+CONFLUENT_MAGIC = 0
+_HEADER_BYTES = len(MARKER) + 8
+
+SCHEMAS = (
+    "telemetry_batch.v1",
+    "deduplicated_batch.v1",
+    "business_event.v1",
+    "delivery_result.v1",
+    "dead_letter.v1",
+    "quarantined.v1",
+)
+"""Every bundled schema: files of schemas/avro without their ending."""
+
+
+class UnreadableError(ValueError):
+    """A message value that is no record of the expected schema; the text says why."""
+
+
+class SchemaRegistry(Protocol):
+    """What Confluent's format needs of a registry (pipeline.wire.registry has the client)."""
+
+    def id_of(self, name: str) -> int:
+        """Id under which schema `name` is registered."""
+        ...
+
+    def schema_of(self, schema_id: int) -> dict[str, Any]:
+        """Parsed writer's schema with that id; raises KeyError where there is none."""
+        ...
+
+
+def schema_text(name: str) -> str:
+    """The schema's JSON as bundled."""
+    return (files("schemas") / "avro" / f"{name}.avsc").read_text(encoding="utf-8")
+
+
+@cache
+def schema(name: str) -> dict[str, Any]:
+    """Parsed schema `name`, one of SCHEMAS."""
+    return cast("dict[str, Any]", fastavro.parse_schema(json.loads(schema_text(name))))
+
+
+@cache
+def _single_object_header(name: str) -> bytes:
+    # fastavro gives the fingerprint as hex of its little-endian bytes, as the format wants it.
+    canonical = to_parsing_canonical_form(json.loads(schema_text(name)))
+    return MARKER + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
+
+
+@cache
+def _names_by_header() -> dict[bytes, str]:
+    return {_single_object_header(name): name for name in SCHEMAS}
+
+
+class Codec:
+    """Encodes and decodes records of the bundled schemas. Stateless without a registry."""
+
+    def __init__(self, registry: SchemaRegistry | None = None) -> None:
+        self._registry = registry
+
+    def encode(self, name: str, record: Mapping[str, Any]) -> bytes:
+        """Bytes of `record` under schema `name`; ValueError where the record does not fit it."""
+        out = io.BytesIO()
+        if self._registry is None:
+            out.write(_single_object_header(name))
+        else:
+            out.write(bytes((CONFLUENT_MAGIC,)) + self._registry.id_of(name).to_bytes(4, "big"))
+        fastavro.schemaless_writer(out, schema(name), dict(record))
+        return out.getvalue()
+
+    def decode(self, name: str, value: bytes | None) -> dict[str, Any]:
+        """The record in `value`, read as schema `name`; UnreadableError where it is none."""
+        if not value:
+            msg = "the message is empty"
+            raise UnreadableError(msg)
+        writer, start = self._writer_schema(name, value)
+        try:
+            record = fastavro.schemaless_reader(
+                io.BytesIO(memoryview(value)[start:]), writer, schema(name)
+            )
+        except Exception as error:
+            msg = f"the bytes do not follow schema {name}: {type(error).__name__}"
+            raise UnreadableError(msg) from error
+        return cast("dict[str, Any]", record)
+
+    def _writer_schema(self, name: str, value: bytes) -> tuple[dict[str, Any], int]:
+        if value[: len(MARKER)] == MARKER:
+            written = _names_by_header().get(value[:_HEADER_BYTES])
+            if written is None:
+                msg = f"schema fingerprint {value[2:10].hex()} is not one of ours"
+                raise UnreadableError(msg)
+            if written.rpartition(".")[0] != name.rpartition(".")[0]:
+                msg = f"it holds a {written}, not a {name}"
+                raise UnreadableError(msg)
+            return schema(written), _HEADER_BYTES
+        if value[0] == CONFLUENT_MAGIC and len(value) > 5:  # noqa: PLR2004 - magic and id
+            if self._registry is None:
+                msg = "it is in Confluent's format and no schema registry is configured"
+                raise UnreadableError(msg)
+            try:
+                return self._registry.schema_of(int.from_bytes(value[1:5], "big")), 5
+            except KeyError as error:
+                msg = f"the schema registry does not know id {int.from_bytes(value[1:5], 'big')}"
+                raise UnreadableError(msg) from error
+        msg = "it does not start with a schema marker (C3 01, or 00 and a schema id)"
+        raise UnreadableError(msg)
