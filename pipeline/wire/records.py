@@ -23,6 +23,10 @@ _COLUMNS = {
 }
 
 
+QUARANTINE_PAYLOAD_BYTES = 65_536
+"""How much of an unreadable payload is kept, bytes."""
+
+
 def _batch_record(batch: TelemetryBatch) -> dict[str, Any]:
     columns = {
         name: getattr(batch, name).astype(dtype, copy=False).tobytes()
@@ -127,4 +131,31 @@ def decode_event(codec: Codec, value: bytes | None) -> BusinessEvent:
             "source": Source(**record["source"]),
             "snapshot": tuple(SnapshotEntry(**entry) for entry in record["snapshot"]),
         }
+    )
+
+
+def encode_quarantined(
+    codec: Codec,
+    *,
+    reason: str,
+    detail: str,
+    mqtt_topic: str,
+    device_id: str | None,
+    payload: bytes,
+    readings: int,
+    received_ms: int,
+) -> bytes:
+    """A quarantine record as bytes; the payload is cut at QUARANTINE_PAYLOAD_BYTES."""
+    return codec.encode(
+        "quarantined.v1",
+        {
+            "reason": reason,
+            "detail": detail,
+            "mqtt_topic": mqtt_topic,
+            "device_id": device_id,
+            "payload": payload[:QUARANTINE_PAYLOAD_BYTES],
+            "payload_size": len(payload),
+            "readings": readings,
+            "received_ms": received_ms,
+        },
     )

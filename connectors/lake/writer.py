@@ -1,0 +1,238 @@
+"""Feeds a topic's partitions to the lake, range by range: every row once.
+
+Delivery guarantee: a row is in the lake before `flush` calls its offset safe to commit, and
+no row is there twice, however often the process dies, the topic is read again from an
+older offset, or another writer works on the same partition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from connectors.lake import base, mapping
+from connectors.lake.commit import Commit, File, Prepared
+from connectors.lake.mapping import Dataset
+from pipeline.core import archive
+from pipeline.core.archive import Claim, Decision
+from pipeline.core.events import BusinessEvent
+from pipeline.core.lake_rows import arrival_of
+from pipeline.core.telemetry import DeduplicatedBatch
+
+Message = DeduplicatedBatch | BusinessEvent
+
+INLINE_ROWS = 4_096
+"""Up to here building files on the event loop is quicker than handing it to a thread."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Partition:
+    topic: str
+    buffer: archive.RangeBuffer[Message]
+    commit: Commit
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    prepared: Prepared | None = None
+
+
+class LakeWriter:
+    """One dataset, fed from one topic, on one event loop.
+
+    A range is due at `flush_rows` rows or `flush_s` seconds. While `flush` gives a Retry
+    the caller should offer no more: what waits is kept in memory (see `waiting_rows`).
+    """
+
+    def __init__(
+        self, store: base.ObjectStore, *, dataset: Dataset, flush_rows: int, flush_s: float
+    ) -> None:
+        self._dataset = dataset
+        self._store = store
+        self._limits = archive.Limits(rows=flush_rows, age_ms=round(flush_s * 1000))
+        self._partitions: dict[int, _Partition] = {}
+        self.counters = base.Counters()
+
+    async def open(
+        self, topic: str, partition: int, *, end_offset: int | None = None
+    ) -> archive.Resume | base.Retry | base.Halt:
+        """Ask the lake where a topic-partition stands and start an empty buffer there.
+
+        `end_offset` is Kafka's (the offset it will give next): where the lake is ahead of it,
+        the topic was made anew, and its messages would be taken for old ones.
+        """
+        commit = Commit(self._store, self._dataset)
+        answer = await commit.resume(topic, partition)
+        if isinstance(answer, archive.Resume) and end_offset is not None:
+            reached = answer.next_offset if answer.redo is None else answer.redo.last + 1
+            if reached > end_offset:
+                answer = base.Halt(
+                    reason=f"The lake holds {topic}/{partition} up to offset {reached - 1} but the "
+                    f"topic ends before {end_offset}, so it was made anew: use another bucket, or "
+                    f"move the objects below {self._dataset}/ out of this one."
+                )
+        if isinstance(answer, archive.Resume):
+            self._partitions[partition] = _Partition(
+                topic=topic,
+                buffer=archive.RangeBuffer(answer, self._limits),
+                commit=Commit(self._store, self._dataset),
+            )
+        self.counters.calls += commit.calls
+        self._count(answer)
+        return answer
+
+    def offer(
+        self, partition: int, offset: int, message: Message, *, replay: bool = False
+    ) -> Decision | None:
+        """Buffer one message of an open partition, offsets rising; None where it is not open.
+
+        `replay` marks an event that an operator sent again from a DLQ.
+        """
+        state = self._partitions.get(partition)
+        if state is None:
+            return None
+        decision = state.buffer.add(offset, message, arrival_of(message, replay=replay))
+        if decision is Decision.SKIP_REPEATED:
+            self.counters.skipped_repeated += 1
+        elif decision is Decision.SKIP_ALREADY_IN_LAKE:
+            self.counters.skipped_already_in_lake += 1
+        return decision
+
+    def due(self, partition: int, now_s: float) -> bool:
+        """Whether to flush at `now_s`, seconds of any clock that does not go back.
+
+        Age counts from the first call after a message came, so ask often.
+        """
+        state = self._partitions.get(partition)
+        return state is not None and state.buffer.cut(int(now_s * 1000)) is not archive.Cut.NOT_YET
+
+    def waiting_rows(self, partition: int) -> int:
+        """Rows in memory, not yet in the lake."""
+        state = self._partitions.get(partition)
+        return 0 if state is None else state.buffer.rows
+
+    def drop(self, partition: int) -> None:
+        """Forget a partition that was revoked; a flush still under way does no harm."""
+        self._partitions.pop(partition, None)
+
+    async def flush(self, partition: int) -> base.FlushResult:
+        """Bring the next range to the lake. May be abandoned, and called again, at any point."""
+        state = self._partitions.get(partition)
+        if state is None:
+            return base.Retry(reason=f"Partition {partition} is not open: open it first.")
+        async with state.lock:
+            before = state.commit.calls
+            try:
+                prepared = await self._claimed_range(state, partition)
+                result = await self._bring(state, prepared, before)
+            finally:
+                self.counters.calls += state.commit.calls - before
+        self._count(result)
+        return result
+
+    async def _claimed_range(
+        self, state: _Partition, partition: int
+    ) -> Prepared | base.FlushResult:
+        """The next range, built exactly as its claim says; claimed here where it was not yet."""
+        buffer = state.buffer
+        while True:
+            selection = buffer.selection()
+            if isinstance(selection, archive.Awaiting):
+                return base.Wait(until=selection.offset)
+            if isinstance(selection, archive.Nothing):
+                buffer.settle()
+                return base.Flushed(last_offset=selection.last)
+            prepared = await self._prepare(state, partition, selection)
+            if isinstance(prepared, base.Halt):
+                return prepared
+            if buffer.claimed is not None:
+                differing = prepared.claim.differs_from(buffer.claimed)
+                return _contradiction(prepared.claim, differing) if differing else prepared
+            claim = await state.commit.claim(prepared.claim)
+            if not isinstance(claim, Claim):
+                return claim
+            # From here the range is fixed, whatever is offered while its files go up.
+            buffer.adopt(claim)
+            self.counters.claims_lost += claim != prepared.claim
+
+    async def _bring(
+        self, state: _Partition, prepared: Prepared | base.FlushResult, before: int
+    ) -> base.FlushResult:
+        if not isinstance(prepared, Prepared):
+            return prepared
+        trouble = await state.commit.files(prepared)
+        if trouble is not None:
+            return trouble
+        state.buffer.advance(prepared.claim)
+        state.prepared = None
+        ours = [file for file in prepared.files if file.key in prepared.put]
+        return base.Flushed(
+            last_offset=prepared.claim.last,
+            rows=sum(file.rows for file in ours),
+            files=len(ours),
+            size=sum(len(file.data) for file in ours),
+            calls=state.commit.calls - before,
+        )
+
+    async def _prepare(
+        self, state: _Partition, partition: int, selection: archive.Selection[Message]
+    ) -> Prepared | base.Halt:
+        """The range's objects; built once, however often the store has to be asked."""
+        known = state.prepared
+        if known and (known.claim.first, known.claim.last) == (selection.first, selection.last):
+            return known
+        arguments = (self._dataset, state.topic, partition, selection)
+        try:
+            if state.buffer.rows <= INLINE_ROWS:
+                state.prepared = prepare(*arguments)
+            else:
+                state.prepared = await asyncio.to_thread(prepare, *arguments)
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            return base.Halt(
+                reason=f"Offsets {selection.first} to {selection.last} of "
+                f"{state.topic}/{partition} cannot be made into Parquet "
+                f"({type(error).__name__}: {error}): report it as a bug with those messages."
+            )
+        return state.prepared
+
+    def _count(self, result: archive.Resume | base.FlushResult) -> None:
+        counters = self.counters
+        if isinstance(result, base.Flushed):
+            counters.ranges += result.calls > 0
+            counters.rows += result.rows
+            counters.files += result.files
+            counters.size += result.size
+        elif isinstance(result, base.Retry):
+            counters.retries += 1
+        elif isinstance(result, base.Halt):
+            counters.halts += 1
+
+
+def prepare(
+    dataset: Dataset, topic: str, partition: int, selection: archive.Selection[Message]
+) -> Prepared:
+    """The objects of one range: its claim and its files. Pure."""
+    tables = dataset.tables(selection.messages)
+    claim = Claim(
+        topic=topic,
+        partition=partition,
+        first=selection.first,
+        last=selection.last,
+        seen_before=selection.seen_before,
+        seen=selection.seen,
+        messages=len(selection.messages),
+        files=tuple((date, table.num_rows) for date, table in tables),
+    )
+    files = (
+        File(mapping.file_key(dataset, claim, date), mapping.parquet(table, claim), table.num_rows)
+        for date, table in tables
+    )
+    return Prepared(claim=claim, files=tuple(files))
+
+
+def _contradiction(ours: Claim, differing: tuple[str, ...]) -> base.Halt:
+    return base.Halt(
+        reason=f"Offsets {ours.first} to {ours.last} of {ours.topic}/{ours.partition} are claimed "
+        f"with other {', '.join(differing)} than the topic gives now: reset the consumer group to "
+        f"offset {ours.first}, or, if the topic no longer holds them, mend the range as "
+        "infra/adr/0005-lake-commit.md says."
+    )

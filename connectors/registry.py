@@ -1,0 +1,32 @@
+"""Every connector by its sink name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from connectors.base import Connector
+from connectors.tryton import config as tryton
+from connectors.tryton.protocol import TrytonConnector
+from pipeline.core.registry import Registry
+from pipeline.settings import Settings, SettingsError
+
+
+def _tryton(settings: Settings, registry: Registry) -> Connector:
+    return TrytonConnector(tryton.from_settings(settings), registry)
+
+
+CONNECTORS: Mapping[str, Callable[[Settings, Registry], Connector]] = {
+    "tryton": _tryton,
+}
+"""How to make each: a new system is one folder and one line here."""
+
+
+def make_connector(sink: str, settings: Settings, registry: Registry) -> Connector:
+    """The connector of a sink; SettingsError where the routing table names an unknown one."""
+    make = CONNECTORS.get(sink)
+    if make is None:
+        raise SettingsError(
+            f"The routing table sends to {sink!r}, for which there is no connector: "
+            f"there are {', '.join(sorted(CONNECTORS))} and lake."
+        )
+    return make(settings, registry)

@@ -1,0 +1,242 @@
+"""The one adapter over aiomqtt and paho: acknowledgement by hand, and publishing in windows.
+
+aiomqtt acknowledges a message before its caller has seen it and has no call to do it later;
+its paho client has. Every private name that we use of either library is in this file, and
+tests/unit/test_mqtt.py fails when a release changes one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from pipeline.settings import SettingsError
+
+KEEPALIVE_S = 20
+CONNECT_S = 10.0
+_FAILED = 0x80
+"""MQTT 5.0 section 2.4: reason codes from here on are errors."""
+_NOBODY = 0x10
+"""MQTT 5.0 section 3.4.2.1: no matching subscribers."""
+
+
+class ConnectionLostError(Exception):
+    """There is no connection to the MQTT broker; what was not acknowledged comes again."""
+
+
+class RefusedError(Exception):
+    """The broker answers, and refuses; the text says what and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the broker is, from an MQTT_URL."""
+
+    host: str
+    port: int
+    tls: bool
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Address in mqtt://[user:password@]host[:port] or mqtts://; SettingsError otherwise."""
+        try:
+            parts = urlsplit(url)
+            port, host = parts.port, parts.hostname
+        except ValueError:
+            port, host, parts = None, None, urlsplit("")
+        if parts.scheme not in {"mqtt", "mqtts"} or not host:
+            # The address itself stays out of the text: it may hold a password.
+            raise SettingsError("MQTT_URL is unusable: write mqtt://[USER:PASSWORD@]HOST:PORT.")
+        tls = parts.scheme == "mqtts"
+        return cls(
+            host=host,
+            port=port or (8883 if tls else 1883),
+            tls=tls,
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as it came. `mid` is only good for the connection that it came on."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    mid: int
+
+
+class _Connection:
+    """An aiomqtt client whose events wake one waiter."""
+
+    def __init__(self, address: Address, client_id: str, **options: Any) -> None:  # noqa: ANN401 - aiomqtt's own options
+        self._wake = asyncio.Event()
+        self._client = aiomqtt.Client(
+            address.host,
+            address.port,
+            username=address.username,
+            password=address.password,
+            identifier=client_id,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            keepalive=KEEPALIVE_S,
+            timeout=CONNECT_S,
+            tls_context=ssl.create_default_context() if address.tls else None,
+            **options,
+        )
+        self._paho: Any = self._client._client  # noqa: SLF001 - this adapter's purpose
+        self._lost: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._client.__aenter__()
+        except aiomqtt.MqttError as error:
+            raise ConnectionLostError(f"The MQTT broker cannot be reached: {error}.") from error
+        self._lost = self._client._disconnected  # noqa: SLF001 - the only sign of a loss
+        self._lost.add_done_callback(self._on_lost)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(aiomqtt.MqttError):
+            await self._client.__aexit__(kind, error, trace)
+
+    def _on_lost(self, lost: asyncio.Future[None]) -> None:
+        if not lost.cancelled():
+            lost.exception()  # seen here: asyncio must not report it as forgotten
+        self._wake.set()
+
+    def poke(self) -> None:
+        """Let the waiter look again."""
+        self._wake.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until something happened or so long; raises ConnectionLostError without connection."""
+        if not self._wake.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._wake.wait()
+        self._wake.clear()
+        if self._lost is None or self._lost.done():
+            raise ConnectionLostError("The connection to the MQTT broker was lost.")
+
+
+class Inbox(_Connection):
+    """A subscriber whose session outlives its connections, acknowledging by hand.
+
+    The broker keeps at most `receive_maximum` messages in flight: so many are in memory
+    without an acknowledgement. Messages that were not acknowledged come again, in order,
+    on the next connection with the same client id.
+    """
+
+    def __init__(
+        self, address: Address, *, client_id: str, receive_maximum: int, session_expiry_s: int
+    ) -> None:
+        properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho's
+        properties.SessionExpiryInterval = session_expiry_s
+        properties.ReceiveMaximum = receive_maximum
+        self._arrived: asyncio.Queue[aiomqtt.Message] = _Arrivals(self.poke)
+        super().__init__(
+            address,
+            client_id,
+            clean_start=False,
+            properties=properties,
+            queue_type=lambda maxsize: self._arrived,  # noqa: ARG005 - the broker bounds it
+        )
+        # Before connecting: a kept session delivers as soon as it is there again.
+        self._paho.manual_ack_set(on=True)
+
+    async def subscribe(self, topic_filter: str) -> None:
+        """Subscribe with QoS 1; RefusedError where the broker will not."""
+        try:
+            codes = await self._client.subscribe(topic_filter, qos=1)
+        except aiomqtt.MqttError as error:
+            raise ConnectionLostError(f"Subscribing failed: {error}.") from error
+        refused = [code for code in codes if getattr(code, "value", code) >= _FAILED]
+        if refused:
+            raise RefusedError(f"The MQTT broker refuses {topic_filter}: {refused[0]}.")
+
+    async def receive(self, limit: int, timeout_s: float) -> list[Message]:
+        """At most `limit` messages that are here, or come within so many seconds; may be none."""
+        if not limit or self._arrived.empty():
+            await self.wait(timeout_s)
+        out: list[Message] = []
+        while len(out) < limit and not self._arrived.empty():
+            m = self._arrived.get_nowait()
+            out.append(Message(m.topic.value, bytes(m.payload), m.qos, m.mid))
+        return out
+
+    def acknowledge(self, message: Message) -> None:
+        """Tell the broker that `message` is safe. Without a connection this does nothing."""
+        if message.qos and self._lost is not None and not self._lost.done():
+            self._paho.ack(message.mid, message.qos)
+
+
+class _Arrivals(asyncio.Queue[aiomqtt.Message]):
+    """aiomqtt's queue of messages; calls back when one is put."""
+
+    def __init__(self, on_put: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_put = on_put
+
+    def put_nowait(self, item: aiomqtt.Message) -> None:
+        super().put_nowait(item)
+        self._on_put()
+
+
+class Outbox(_Connection):
+    """A publisher with QoS 1 and many messages under way.
+
+    Calls `on_ack(mid, heard)` for each PUBACK: `heard` is False where the broker says that
+    nobody subscribes, so that it has thrown the message away (not every broker says so).
+    Keeps nothing across connections: who publishes knows what was not acknowledged.
+    """
+
+    def __init__(
+        self, address: Address, *, client_id: str, window: int, on_ack: Callable[[int, bool], None]
+    ) -> None:
+        super().__init__(address, client_id, clean_start=True, max_inflight_messages=window)
+        self.window = window
+        """How many may be under way: no more than the broker said when it was connected to."""
+        self._on_ack = on_ack
+        self._connected = self._paho.on_connect
+        self._paho.on_connect = self._on_connect
+        self._refusal: str | None = None
+        self._paho.on_publish = self._on_publish
+
+    def publish(self, topic: str, payload: bytes) -> int:
+        """Hand over one message; its id. ConnectionLostError or RefusedError otherwise."""
+        if self._refusal is not None:
+            raise RefusedError(f"The MQTT broker refuses a message: {self._refusal}.")
+        info = self._paho.publish(topic, payload, 1)
+        if info.rc != 0:
+            raise ConnectionLostError("The connection to the MQTT broker was lost.")
+        return int(info.mid)
+
+    def _on_connect(self, client: Any, data: Any, flags: Any, code: Any, properties: Any) -> None:  # noqa: ANN401 - paho's
+        # MQTT 5.0 section 3.2.2.3.3. paho does not keep to it, and a broker may disconnect.
+        self.window = min(self.window, getattr(properties, "ReceiveMaximum", self.window))
+        self._connected(client, data, flags, code, properties)
+
+    def _on_publish(self, _client: Any, _data: Any, mid: int, code: Any, _properties: Any) -> None:  # noqa: ANN401 - paho's
+        if getattr(code, "value", 0) >= _FAILED:
+            self._refusal = str(code)
+        else:
+            self._on_ack(mid, getattr(code, "value", 0) != _NOBODY)
+        self.poke()

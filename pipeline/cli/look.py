@@ -1,0 +1,178 @@
+"""Commands that only look: topology, status, balance; and topics create."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import typer
+from aiokafka.admin import AIOKafkaAdminClient
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.core.balance import Line
+from pipeline.core.routing import sinks_of
+from pipeline.ops import draw, status, topics
+from pipeline.ops.books import BookKeeper, Books, committed_offsets, worker_groups
+from pipeline.settings import Settings, load
+from pipeline.state.routes_file import load_routes
+from pipeline.topology import Topic
+from pipeline.topology import topics as all_topics
+from pipeline.wire.avro import Codec
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+topics_app = typer.Typer(help="The topics of pipeline/topology.py.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands into the program."""
+    app.command("topology")(topology)
+    app.command("status")(show_status)
+    app.command("balance")(balance)
+    app.add_typer(topics_app, name="topics")
+
+
+@asynccontextmanager
+async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+def _topics(settings: Settings) -> tuple[Topic, ...]:
+    return all_topics(sinks_of(load_routes(settings.routes_file)))
+
+
+def topology(
+    *,
+    mermaid: Annotated[bool, typer.Option(help="Print a Mermaid diagram instead.")] = False,
+) -> None:
+    """Show every topic: key, schema, producers, consumers, partitions, retention."""
+    settings = load()
+    if mermaid:
+        typer.echo(draw.mermaid(_topics(settings)), nl=False)
+        return
+    table = Table("topic", "key", "schema", "from", "to", "parts", "kept", box=box.SIMPLE_HEAD)
+    for topic in _topics(settings):
+        table.add_row(
+            topic.name,
+            topic.key,
+            topic.schema,
+            ", ".join(topic.producers),
+            ", ".join(topic.consumers),
+            str(topic.partitions(settings.partitions)),
+            draw.kept(topic),
+        )
+    Console().print(table)
+
+
+@topics_app.command("create")
+def create_topics() -> None:
+    """Create the topics that are missing; safe to run again."""
+
+    async def run() -> None:
+        settings = load()
+        async with _admin(settings) as admin:
+            for topic in await topics.create(admin, _topics(settings), settings):
+                mark = "created" if topic.made else "there"
+                typer.echo(f"{mark:8} {topic.name} ({topic.partitions} partitions)")
+
+    asyncio.run(run())
+
+
+def show_status(*, as_json: Json = False) -> None:
+    """Show how far each worker is, what waits, and whether the parts answer."""
+
+    async def run() -> None:
+        settings = load()
+        async with _admin(settings) as admin:
+            rows = await status.lags(admin, settings)
+        parts = await status.parts(settings)
+        if as_json:
+            typer.echo(
+                json.dumps(
+                    {
+                        "parts": {p.name: p.answers for p in parts},
+                        "groups": [
+                            {"group": r.group, "topic": r.topic, "end": r.end, "lag": r.lag}
+                            for r in rows
+                        ],
+                    }
+                )
+            )
+            return
+        console = Console()
+        console.print(
+            "  ".join(f"[{'green' if p.answers else 'red'}]●[/] {p.name} {p.note}" for p in parts)
+        )
+        table = Table("worker", "topic", "members", "messages", "waiting", box=box.SIMPLE_HEAD)
+        for row in rows:
+            waiting = f"[yellow]{row.lag:,}[/]" if row.lag else "0"
+            members = str(row.members) if row.members else "[red]0[/]"
+            table.add_row(row.group, row.topic, members, f"{row.end:,}", waiting)
+        console.print(table)
+
+    asyncio.run(run())
+
+
+def balance(*, as_json: Json = False) -> None:
+    """Audit all topics: everything that went in is somewhere, or the difference is shown.
+
+    Ends with code 1 where a line does not close.
+    """
+
+    async def run() -> list[Line]:
+        settings = load()
+        routes = load_routes(settings.routes_file)
+        keeper = BookKeeper(settings, Books(codec=Codec(), routes=routes))
+        async with _admin(settings) as admin:
+            try:
+                await keeper.start()
+                # Offsets first: what is committed after this look only makes waiting smaller.
+                committed = await committed_offsets(admin, worker_groups(routes))
+                await keeper.catch_up()
+            finally:
+                await keeper.stop()
+        return keeper.books.lines(committed)
+
+    lines = asyncio.run(run())
+    if as_json:
+        typer.echo(json.dumps([line_json(line) for line in lines]))
+    else:
+        Console().print(balance_table(lines))
+    if not all(line.closes for line in lines):
+        raise typer.Exit(1)
+
+
+def line_json(line: Line) -> dict[str, object]:
+    """A balance line as JSON."""
+    return {
+        "name": line.name,
+        "in": line.went_in,
+        "places": dict(line.places),
+        "difference": line.difference,
+        "closes": line.closes,
+    }
+
+
+def balance_table(lines: list[Line]) -> Table:
+    """The balance for a terminal."""
+    table = Table("line", "went in", "where they are", "missing", "", box=box.SIMPLE_HEAD)
+    for line in lines:
+        table.add_row(
+            line.name,
+            f"{line.went_in:,}",
+            " + ".join(f"{n:,} {place.replace('_', ' ')}" for place, n in line.places.items() if n)
+            or "0",
+            f"{line.difference:,}",
+            "[green]✔ closes[/]" if line.closes else "[bold red]✘ open[/]",
+        )
+    return table

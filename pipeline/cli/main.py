@@ -1,0 +1,49 @@
+"""The fieldline command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+from rich.console import Console
+
+from pipeline.cli import deadletters, look, play, work
+from pipeline.cli.errors import sentence
+from pipeline.settings import SettingsError, load
+
+app = typer.Typer(
+    name="fieldline",
+    help="From device telemetry to ERP, CRM and the lake: effects happen once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+look.register(app)
+play.register(app)
+work.register(app)
+app.add_typer(deadletters.app, name="dlq")
+
+
+def run() -> None:
+    """Entry point: an error is one sentence and an exit code, never a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        try:
+            settings = load()
+        except SettingsError:
+            settings = None
+        text = sentence(error, settings)
+        if text is None:
+            raise
+        Console(stderr=True).print(f"[bold red]fieldline:[/] {text}", highlight=False)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

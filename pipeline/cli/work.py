@@ -1,0 +1,53 @@
+"""Commands that run until stopped: worker and bridge."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Annotated
+
+import faust
+import typer
+
+from pipeline import logs
+from pipeline.bridge import service
+from pipeline.settings import load
+from pipeline.workers import make_worker
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands into the program."""
+    app.command("worker")(worker)
+    app.command("bridge")(run_bridge)
+
+
+def worker(
+    role: Annotated[str, typer.Argument(help="detect, fanout, archive or deliver-SINK.")],
+    *,
+    instance: Annotated[int, typer.Option(min=0, help="Number of this worker in its role.")] = 0,
+) -> None:
+    """Run one Faust worker. Start more instances of a role to share its partitions."""
+    settings = load()
+    logs.configure()
+    app = make_worker(settings, role=role, instance=instance).app
+    faust.Worker(
+        app, loglevel="INFO", override_logging=False, redirect_stdouts=False, quiet=True
+    ).execute_from_commandline()
+
+
+def run_bridge(
+    *,
+    instance: Annotated[int, typer.Option(min=0, help="Number of this bridge.")] = 0,
+) -> None:
+    """Run the MQTT-to-Kafka bridge. Start more instances to share the load."""
+    settings = load()
+    logs.configure()
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sign, stop.set)
+        await service.run(settings, instance=f"bridge-{instance}", stop=stop)
+
+    asyncio.run(main())

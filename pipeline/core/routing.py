@@ -1,0 +1,37 @@
+"""Which sinks an event goes to: a table of routes, all that match apply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from pipeline.core.events import BusinessEvent, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One row. An empty condition matches everything; patterns use * and ? (fnmatch)."""
+
+    sinks: tuple[str, ...]
+    types: tuple[str, ...] = ()
+    severities: tuple[Severity, ...] = ()
+    tenants: tuple[str, ...] = ()
+
+    def matches(self, event: BusinessEvent) -> bool:
+        """Whether the event meets every condition of this row."""
+        return (
+            (not self.types or any(fnmatchcase(event.type, p) for p in self.types))
+            and (not self.severities or event.severity in self.severities)
+            and (not self.tenants or any(fnmatchcase(event.tenant, p) for p in self.tenants))
+        )
+
+
+def sinks_for(event: BusinessEvent, routes: Sequence[Route]) -> tuple[str, ...]:
+    """Sinks of all matching routes, each once, in the order of the table; may be empty."""
+    return tuple(dict.fromkeys(s for r in routes if r.matches(event) for s in r.sinks))
+
+
+def sinks_of(routes: Sequence[Route]) -> tuple[str, ...]:
+    """Every sink the table names, each once, in its order."""
+    return tuple(dict.fromkeys(s for r in routes for s in r.sinks))

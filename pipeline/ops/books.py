@@ -1,0 +1,227 @@
+"""Reads the control topics into the books: live during a run, or all of history at once.
+
+A plain consumer without a group: it takes part in nothing and can be run by anyone who may
+read the topics. Memory is one small entry per event, not per reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+
+from pipeline.core.balance import EventBooks, Line, ReadingBooks, SinkBooks
+from pipeline.core.routing import Route, sinks_for, sinks_of
+from pipeline.settings import Settings
+from pipeline.topology import (
+    DEDUPLICATED,
+    EVENTS,
+    LAKE,
+    QUARANTINE,
+    READINGS,
+    RESULTS,
+    sink_topic,
+)
+from pipeline.wire.avro import Codec, UnreadableError
+from pipeline.wire.records import decode_batch, decode_deduplicated, decode_event
+
+Offsets = Mapping[tuple[str, int], int]
+"""Offset by (topic, partition)."""
+
+
+def group_of(sink: str) -> str:
+    """Consumer group of the worker that empties a sink's topic."""
+    return "fieldline-archive" if sink == LAKE else f"fieldline-deliver-{sink}"
+
+
+@dataclass(slots=True)
+class Books:
+    """All books of one pipeline, and the folds that fill them."""
+
+    codec: Codec
+    routes: Sequence[Route]
+    readings: ReadingBooks = field(default_factory=ReadingBooks)
+    events: EventBooks = field(default_factory=EventBooks)
+    sinks: dict[str, SinkBooks] = field(default_factory=dict)
+    confirmed_ms: dict[str, int] = field(default_factory=dict)
+    """When an event was first confirmed by a sink other than the lake, by event id."""
+    sources: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    """(device_id, session, sequence) of the sample that raised an event, by event id."""
+    severities: dict[str, str] = field(default_factory=dict)
+    unreadable: int = 0
+
+    def __post_init__(self) -> None:
+        for sink in sinks_of(self.routes):
+            self.sinks.setdefault(sink, SinkBooks())
+
+    def take(self, topic: str, partition: int, offset: int, value: bytes | None) -> None:
+        """Fold one message in; one that cannot be read is counted, as its agent does."""
+        try:
+            self._take(topic, partition, offset, value)
+        except UnreadableError:
+            self.unreadable += 1
+
+    def _take(self, topic: str, partition: int, offset: int, value: bytes | None) -> None:
+        if topic == READINGS:
+            self.readings.on_batch(partition, offset, decode_batch(self.codec, value).readings)
+        elif topic == DEDUPLICATED:
+            self.readings.on_deduplicated(decode_deduplicated(self.codec, value))
+        elif topic == QUARANTINE:
+            record = self.codec.decode("quarantined.v1", value)
+            self.readings.on_quarantined(record["reason"], record["readings"])
+        elif topic == EVENTS:
+            event = decode_event(self.codec, value)
+            self.events.on_event(event.id, sinks_for(event, self.routes), partition, offset)
+            self.severities[event.id] = event.severity
+            source = event.source
+            self.sources[event.id] = (event.device_id, source.session, source.sequence)
+        elif topic == RESULTS:
+            result = self.codec.decode("delivery_result.v1", value)
+            self.sinks.setdefault(result["sink"], SinkBooks()).on_result(
+                result["event_id"], result["outcome"]
+            )
+            if result["outcome"] == "delivered":
+                self.confirmed_ms.setdefault(result["event_id"], result["at_ms"])
+        else:
+            sink = topic.removeprefix("sink.")
+            event = decode_event(self.codec, value)
+            self.sinks[sink].on_accepted(event.id, partition, offset)
+
+    def lines(self, committed: Mapping[str, Offsets]) -> list[Line]:
+        """The balance. `committed` has each worker group's committed offsets."""
+        out = [self.readings.line()]
+        fanned = _of_topic(committed.get("fieldline-fanout", {}), EVENTS)
+        for sink, books in self.sinks.items():
+            out.append(self.events.line(sink, books, fanned))
+            done = _of_topic(committed.get(group_of(sink), {}), sink_topic(sink))
+            if sink == LAKE:
+                # The lake has no results: its worker commits after the upload, so what is
+                # below the committed offset is delivered; the report checks the rows.
+                for event_id, (partition, offset) in books.accepted.items():
+                    if offset < done.get(partition, 0):
+                        books.on_result(event_id, "delivered")
+            out.append(books.line(sink, done))
+        return out
+
+
+def _of_topic(offsets: Offsets, topic: str) -> dict[int, int]:
+    return {partition: o for (name, partition), o in offsets.items() if name == topic}
+
+
+def control_topics(routes: Sequence[Route]) -> tuple[str, ...]:
+    """The topics that the books are made from."""
+    sinks = tuple(sink_topic(sink) for sink in sinks_of(routes))
+    return (READINGS, DEDUPLICATED, QUARANTINE, EVENTS, *sinks, RESULTS)
+
+
+class BookKeeper:
+    """Follows the control topics and keeps the books."""
+
+    def __init__(self, settings: Settings, books: Books) -> None:
+        self.books = books
+        self._settings = settings
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def start(self, since: Offsets | None = None) -> None:
+        """Begin at `since`, or at the start of every topic."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )
+        await consumer.start()
+        self._consumer = consumer
+        partitions = await topic_partitions(consumer, control_topics(self.books.routes))
+        consumer.assign(partitions)
+        for tp in partitions:
+            if since is None:
+                await consumer.seek_to_beginning(tp)
+            else:
+                consumer.seek(tp, since.get((tp.topic, tp.partition), 0))
+
+    async def stop(self) -> None:
+        """Let go of the broker."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def poll(self, timeout_ms: int = 200) -> int:
+        """Fold in what has come; returns how many messages."""
+        consumer = self._running()
+        taken = 0
+        for tp, messages in (await consumer.getmany(timeout_ms=timeout_ms)).items():
+            for message in messages:
+                self.books.take(tp.topic, tp.partition, message.offset, message.value)
+            taken += len(messages)
+        return taken
+
+    async def catch_up(self) -> None:
+        """Fold in everything up to the topics' ends as they are now."""
+        consumer = self._running()
+        partitions = list(consumer.assignment())
+        ends = await consumer.end_offsets(partitions)
+        while True:
+            behind = [tp for tp in partitions if await consumer.position(tp) < ends[tp]]
+            if not behind:
+                return
+            await self.poll()
+
+    async def ends(self) -> dict[tuple[str, int], int]:
+        """End offsets of the control topics now."""
+        consumer = self._running()
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        return {(tp.topic, tp.partition): offset for tp, offset in ends.items()}
+
+    def _running(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise RuntimeError("BookKeeper.start has not been awaited")
+        return self._consumer
+
+
+async def topic_partitions(
+    consumer: AIOKafkaConsumer, names: Iterable[str]
+) -> list[TopicPartition]:
+    """All partitions of the topics, refreshing the consumer's metadata until it knows them."""
+    deadline = asyncio.get_running_loop().time() + 15
+    out: list[TopicPartition] = []
+    for name in names:
+        while not (found := consumer.partitions_for_topic(name)):
+            if asyncio.get_running_loop().time() > deadline:
+                raise LookupError(name)
+            await consumer._client.force_metadata_update()  # noqa: SLF001 - no public call
+            await asyncio.sleep(0.1)
+        out.extend(TopicPartition(name, partition) for partition in sorted(found))
+    return out
+
+
+async def committed_offsets(
+    admin: AIOKafkaAdminClient, groups: Iterable[str]
+) -> dict[str, dict[tuple[str, int], int]]:
+    """Committed offsets by group; a group that has none yet has an empty mapping."""
+    out: dict[str, dict[tuple[str, int], int]] = {}
+    for group in groups:
+        try:
+            offsets: Mapping[Any, Any] = await admin.list_consumer_group_offsets(group)
+        except GroupCoordinatorNotAvailableError:
+            # A broker makes its offsets topic at the first such question: none committed yet.
+            offsets = {}
+        out[group] = {
+            (tp.topic, tp.partition): entry.offset
+            for tp, entry in offsets.items()
+            if entry.offset >= 0
+        }
+    return out
+
+
+def worker_groups(routes: Sequence[Route]) -> tuple[str, ...]:
+    """Consumer groups of all workers, detect first."""
+    return tuple(
+        dict.fromkeys(
+            ("fieldline-detect", "fieldline-fanout", *(group_of(s) for s in sinks_of(routes)))
+        )
+    )

@@ -1,0 +1,100 @@
+"""Dead letters: read them, and send one again.
+
+A replay puts the very bytes back into the sink's own topic, on the partition they came from
+and with a mark in the headers. The ledger then allows another attempt, after a look-up: so
+replaying twice, or replaying what was delivered meanwhile, has one effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from pipeline.ops.books import topic_partitions
+from pipeline.settings import Settings, SettingsError
+from pipeline.topology import dlq_topic, sink_topic
+from pipeline.wire.avro import Codec, UnreadableError
+from pipeline.wire.cloudevents import REPLAY, headers
+from pipeline.wire.records import decode_event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One dead letter: its offset in the DLQ and the record (schemas/avro/dead_letter)."""
+
+    offset: int
+    record: dict[str, Any]
+
+    @property
+    def event_id(self) -> str:
+        """Event id; empty where the payload could not be read."""
+        return str(self.record["event_id"])
+
+
+async def read(settings: Settings, codec: Codec, sink: str) -> list[Entry]:
+    """All entries of a sink's DLQ, oldest first; the last entry of an event stands for it."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        partitions = await topic_partitions(consumer, [dlq_topic(sink)])
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends = await consumer.end_offsets(partitions)
+        out: dict[str, Entry] = {}
+        while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
+            for tp, messages in (await consumer.getmany(timeout_ms=500)).items():
+                for message in messages:
+                    record = codec.decode("dead_letter.v1", message.value)
+                    name = record["event_id"] or f"{tp.topic}/{message.offset}"
+                    out.pop(name, None)
+                    out[name] = Entry(offset=message.offset, record=record)
+        return list(out.values())
+    finally:
+        await consumer.stop()
+
+
+def find(entries: Sequence[Entry], wanted: str) -> Entry:
+    """The entry whose event id starts with `wanted`, or whose offset it is."""
+    hits = [e for e in entries if (e.event_id and e.event_id.startswith(wanted))]
+    hits = hits or [e for e in entries if str(e.offset) == wanted]
+    if not hits:
+        raise SettingsError(f"No dead letter {wanted!r}: `fieldline dlq list` shows them.")
+    if len(hits) > 1:
+        raise SettingsError(f"{wanted!r} fits {len(hits)} dead letters: give more of the id.")
+    return hits[0]
+
+
+async def replay(
+    settings: Settings, codec: Codec, sink: str, entries: Sequence[Entry], *, replay_id: str
+) -> int:
+    """Send entries again, in their order; returns how many. Refuses an unreadable payload."""
+    events = []
+    for entry in entries:
+        try:
+            events.append((entry, decode_event(codec, entry.record["payload"])))
+        except UnreadableError as error:
+            raise SettingsError(
+                f"Dead letter {entry.offset} cannot be replayed, {error}: "
+                "it would come back; send a corrected event instead."
+            ) from error
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap, acks="all", enable_idempotence=True
+    )
+    await producer.start()
+    try:
+        for entry, event in events:
+            await producer.send_and_wait(
+                sink_topic(sink),
+                key=entry.record["key"].encode(),
+                value=entry.record["payload"],
+                partition=entry.record["source_partition"],
+                headers=[*headers(event).items(), (REPLAY, replay_id.encode())],
+            )
+    finally:
+        await producer.stop()
+    return len(events)

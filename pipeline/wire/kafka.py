@@ -1,0 +1,87 @@
+"""Kafka clients as this pipeline uses them: one place for their settings.
+
+Private parts of aiokafka are touched here only, in `abandon`; a test fails if they change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.codec import has_lz4, has_zstd
+
+from pipeline.settings import Settings
+
+REQUEST_TIMEOUT_MS = 10_000
+"""How long one request to a broker may take."""
+BATCH_BYTES = 524_288
+"""Most bytes of a partition in one request: half of the broker's usual message.max.bytes."""
+_CLOSE_S = 1.0
+
+
+def compression() -> str | None:
+    """The best codec this installation can do: lz4, zstd, or None."""
+    return "lz4" if has_lz4() else "zstd" if has_zstd() else None
+
+
+def producer(settings: Settings, *, client_id: str) -> AIOKafkaProducer:
+    """A producer, not yet started, that loses and repeats nothing by itself.
+
+    acks=all and idempotent: retries keep the order within a partition. Must be made inside
+    a running event loop.
+    """
+    return AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap,
+        client_id=client_id,
+        acks="all",
+        enable_idempotence=True,
+        compression_type=compression(),
+        max_batch_size=BATCH_BYTES,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+    )
+
+
+def consumer(
+    settings: Settings, *topics: str, client_id: str, group: str | None = None
+) -> AIOKafkaConsumer:
+    """A consumer, not yet started, that reads from the start where it has no offset.
+
+    Offsets are never committed behind the caller's back: commit after the effect. Without a
+    `group` it takes part in nothing and may read whatever it may see.
+    """
+    return AIOKafkaConsumer(
+        *topics,
+        bootstrap_servers=settings.kafka_bootstrap,
+        client_id=client_id,
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+    )
+
+
+async def partitions_of(client: AIOKafkaProducer, topic: str) -> int:
+    """Partition count of `topic` as the brokers tell it; KafkaError where there is none."""
+    return len(await client.partitions_for(topic))
+
+
+async def abandon(client: AIOKafkaProducer) -> None:
+    """Stop a producer at once: what it has not sent is dropped, never sent later.
+
+    Its own stop() first flushes, and waits for ever for a broker that is away. Records that
+    wait for an answer get no result. Never raises; takes a few seconds at most.
+    """
+    client._closed = True  # noqa: SLF001 - its stop(), were it called, must not flush after this
+    task: Any = client._sender.sender_task  # noqa: SLF001 - no public stop without a flush
+    if task is not None:
+        task.cancel()
+    with contextlib.suppress(Exception):  # it is thrown away: how it closes changes nothing
+        await asyncio.wait_for(client.client.close(), _CLOSE_S)
+    if task is not None:
+        # Once cancelled, the sender waits for its requests; the second time it does not.
+        await asyncio.wait({task}, timeout=_CLOSE_S)
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CLOSE_S)

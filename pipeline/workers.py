@@ -1,0 +1,120 @@
+"""Composition root: what each worker is made of. The only place that knows all the rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from functools import partial
+from typing import Any
+
+import httpx
+import redis.asyncio as redis
+from connectors.lake.mapping import Dataset
+from connectors.lake.store import S3Store
+
+from connectors.driver import Driver
+from connectors.lake.config import LakeConfig
+from connectors.lake.writer import LakeWriter
+from connectors.registry import make_connector
+from pipeline.agents import archive, deliver, detect, fanout
+from pipeline.agents.app import Worker
+from pipeline.agents.deadletter import DeadLetters, unreadable
+from pipeline.agents.unreadable import Quarantine
+from pipeline.core.quarantine import Reason
+from pipeline.core.retry import RetryPolicy
+from pipeline.core.routing import sinks_of
+from pipeline.settings import Settings, SettingsError
+from pipeline.state.ledger import Ledger
+from pipeline.state.registry import load_registry
+from pipeline.state.routes_file import load_routes
+from pipeline.state import rules_file
+from pipeline.topology import DEDUPLICATED, LAKE, sink_topic
+from pipeline.wire.avro import Codec, UnreadableError
+from pipeline.wire.codecs import make_codec
+from pipeline.wire.records import decode_deduplicated, decode_event
+
+DETECT = "detect"
+FANOUT = "fanout"
+ARCHIVE = "archive"
+DELIVER = "deliver-"
+
+
+def roles(settings: Settings) -> tuple[str, ...]:
+    """Every role this pipeline's routing table needs."""
+    sinks = sinks_of(load_routes(settings.routes_file))
+    return (DETECT, FANOUT, ARCHIVE, *(f"{DELIVER}{s}" for s in sinks if s != LAKE))
+
+
+def make_worker(settings: Settings, *, role: str, instance: int) -> Worker:
+    """One worker, ready to run; SettingsError where the role is not one of `roles`."""
+    if role not in roles(settings):
+        raise SettingsError(
+            f"There is no worker role {role!r}: choose one of {', '.join(roles(settings))}."
+        )
+    routes = load_routes(settings.routes_file)
+    worker = Worker(settings, role=role, instance=instance, sinks=sinks_of(routes))
+    codec = make_codec(settings)
+    if role == DETECT:
+        _detect(worker, settings, codec)
+    elif role == FANOUT:
+        fanout.register(worker, fanout.FanOut(worker, codec=codec, routes=routes))
+    elif role == ARCHIVE:
+        _archive(worker, settings, codec)
+    else:
+        _deliver(worker, settings, codec, role.removeprefix(DELIVER))
+    return worker
+
+
+def _detect(worker: Worker, settings: Settings, codec: Codec) -> None:
+    detect.register(
+        worker,
+        detect.Detector(
+            worker,
+            codec=codec,
+            rules=rules_file.load(settings.rules_file),
+            registry=load_registry(settings.devices_file),
+            window=settings.dedup_window,
+        ),
+    )
+
+
+def _archive(worker: Worker, settings: Settings, codec: Codec) -> None:
+    store = S3Store(LakeConfig.from_settings(settings))
+    quarantine = Quarantine(worker, codec)
+    dead_letters = DeadLetters(worker, sink=LAKE, codec=codec)
+
+    def refuse_batch(message: Any, error: UnreadableError) -> Awaitable[Any]:  # noqa: ANN401
+        return quarantine.send(message, error, reason=Reason.UNREADABLE_BATCH)
+
+    def refuse_event(message: Any, error: UnreadableError) -> Awaitable[Any]:  # noqa: ANN401
+        return dead_letters.send(message, unreadable(error))
+
+    for dataset, topic, decode, refuse in (
+        (Dataset.TELEMETRY, DEDUPLICATED, decode_deduplicated, refuse_batch),
+        (Dataset.EVENTS, sink_topic(LAKE), decode_event, refuse_event),
+    ):
+        archive.register(
+            worker,
+            archive.Archiver(
+                worker,
+                topic=topic,
+                writer=LakeWriter(
+                    store,
+                    dataset=dataset,
+                    flush_rows=settings.lake_flush_rows,
+                    flush_s=settings.lake_flush_s,
+                ),
+                decode=partial(decode, codec),
+                refuse=refuse,
+            ),
+        )
+
+
+def _deliver(worker: Worker, settings: Settings, codec: Codec, sink: str) -> None:
+    driver = Driver(
+        make_connector(sink, settings, load_registry(settings.devices_file)),
+        Ledger(redis.from_url(settings.redis_url.get_secret_value())),
+        httpx.AsyncClient(timeout=httpx.Timeout(15.0, connect=5.0), follow_redirects=False),
+        RetryPolicy(),
+    )
+    deliverer = deliver.Deliverer(worker, sink=sink, driver=driver, codec=codec)
+    deliver.register(worker, deliverer, name=f"{DELIVER}{sink}")

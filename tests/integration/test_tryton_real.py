@@ -1,0 +1,359 @@
+"""The connector against a real Tryton: what canned replies cannot prove."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from connectors.base import Call
+from connectors.tryton import OrderSeen, TrytonConfig, TrytonConnector
+from infra.local.part import StackError
+from infra.local.tryton import Tryton
+from pipeline.core.outcome import Delivered, Found, NotFound, Rejected, Retryable, Scope, Unknown
+from pipeline.core.registry import DeviceRecord
+from tests.contract.conversation import converse_over, steps
+from tests.contract.tryton_examples import RECORD, delivery, key, registry
+
+pytestmark = pytest.mark.parts
+DEADLINE_S = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tryton]:
+    folder = tmp_path_factory.mktemp("tryton")
+    made = Tryton(port=free_port(), folder=folder / "data", log_dir=folder / "log")
+    made.prepare()
+    command = made.command()
+    with (folder / "out").open("wb") as out:
+        process = subprocess.Popen(command.argv, stdout=out, stderr=out)
+        try:
+            until = time.monotonic() + DEADLINE_S
+            while not made.ready():
+                assert process.poll() is None, (folder / "out").read_text()
+                assert time.monotonic() < until, "Tryton did not answer in time"
+            made.after_start()
+            yield made
+        finally:
+            process.terminate()
+            process.wait(DEADLINE_S)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(trust_env=False) as made:
+        yield made
+
+
+def config_of(part: Tryton) -> TrytonConfig:
+    settings = part.settings()
+    return TrytonConfig(
+        url=settings["TRYTON_URL"],
+        user=settings["TRYTON_USER"],
+        password=SecretStr(settings["TRYTON_PASSWORD"]),
+    )
+
+
+def customer(name: str, *, tax_id: str = "") -> DeviceRecord:
+    """A registry row of a device, asset and customer that no other test has."""
+    return replace(
+        RECORD,
+        device_id=f"acme/{name}",
+        asset_id=f"{name}_%",
+        customer_id=f"C-{name}",
+        customer_name=f"Customer {name}",
+        customer_tax_id=tax_id,
+    )
+
+
+async def orders_of(
+    client: httpx.AsyncClient, part: Tryton, record: DeviceRecord
+) -> list[OrderSeen]:
+    seen, _ = await converse_over(
+        client, TrytonConnector(config_of(part), registry()).find_orders()
+    )
+    assert not isinstance(seen, Retryable)
+    return [order for order in seen if order.party == record.customer_name]
+
+
+async def parties_with_code(client: httpx.AsyncClient, part: Tryton, code: str) -> int:
+    """Counted by a login of its own, past the connector."""
+    settings = part.settings()
+    url = settings["TRYTON_URL"] + "/rpc/"
+    auth = (settings["TRYTON_USER"], settings["TRYTON_PASSWORD"])
+    params = [[["code", "=", code], ["active", "in", [True, False]]], 0, 10, {}]
+    call = {"id": 1, "method": "model.party.party.search_count", "params": params}
+    return int((await client.post(url, json=call, auth=auth)).json()["result"])
+
+
+async def deliver_until_taken(
+    client: httpx.AsyncClient, to: TrytonConnector, name: str, record: DeviceRecord
+) -> str:
+    """The order's id. Retryable is tried again at once; any other failure fails the test."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            sent = [delivery(name, device_id=record.device_id)]
+            [outcome], _ = await converse_over(client, to.deliver(sent))
+            if isinstance(outcome, Delivered):
+                return outcome.target_id
+            assert isinstance(outcome, Retryable), outcome
+
+
+async def test_a_second_delivery_finds_the_first_ones_order(
+    part: Tryton, client: httpx.AsyncClient
+) -> None:
+    record = customer("twice", tax_id="BE0403019261")
+    to = TrytonConnector(config_of(part), registry(record))
+    sent = [delivery("twice", device_id=record.device_id)]
+    [first], calls = await converse_over(client, to.deliver(sent))
+    assert isinstance(first, Delivered)
+    assert first.created
+    assert steps(calls)[-1] == "create_order"
+    [again], calls = await converse_over(client, to.deliver(sent))
+    assert again == Delivered(target_id=first.target_id, created=False)
+    assert steps(calls) == ["look_up"]
+    [order] = await orders_of(client, part, record)
+    assert (order.key, str(order.id)) == (key("twice"), first.target_id)
+    assert order.equipment == "twice_% · Reefer truck 1"
+
+
+async def test_a_batch_is_two_calls_once_equipment_is_known(
+    part: Tryton, client: httpx.AsyncClient
+) -> None:
+    record = customer("batch")
+    to = TrytonConnector(config_of(part), registry(record))
+    names = [f"batch-{i}" for i in range(to.batch_size)]
+    await converse_over(client, to.deliver([delivery("batch", device_id=record.device_id)]))
+    sent = [delivery(name, device_id=record.device_id) for name in names]
+    outcomes, calls = await converse_over(client, to.deliver(sent))
+    assert all(isinstance(o, Delivered) and o.created for o in outcomes)
+    assert steps(calls) == ["look_up", "create_order"]
+    seen = {str(order.id): order.key for order in await orders_of(client, part, record)}
+    assert [seen[o.target_id] for o in outcomes if isinstance(o, Delivered)] == [
+        key(name) for name in names
+    ]
+
+
+async def test_two_connectors_at_once_make_one_customer(
+    part: Tryton, client: httpx.AsyncClient
+) -> None:
+    """Both are held until both have seen that the customer is missing."""
+    record = customer("race")
+    barrier = asyncio.Barrier(2)
+
+    async def together(call: Call) -> None:
+        if call.step == "create_customer":
+            async with asyncio.timeout(DEADLINE_S):
+                await barrier.wait()
+
+    async def one(name: str) -> None:
+        to = TrytonConnector(config_of(part), registry(record))
+        sent = [delivery(name, device_id=record.device_id)]
+        [outcome], calls = await converse_over(client, to.deliver(sent), before=together)
+        assert "create_customer" in steps(calls)
+        assert not isinstance(outcome, Rejected | Unknown)
+        await deliver_until_taken(client, to, name, record)
+
+    await asyncio.gather(one("race-1"), one("race-2"))
+    assert await parties_with_code(client, part, record.customer_id) == 1
+    assert len(await orders_of(client, part, record)) == 2
+    assert len({order.equipment for order in await orders_of(client, part, record)}) == 1
+
+
+async def test_many_workers_at_once_lose_nothing_and_reject_nothing(
+    part: Tryton, client: httpx.AsyncClient
+) -> None:
+    """Tryton on SQLite gives two creates at once the same number now and then."""
+    record = customer("crowd")
+
+    async def worker(number: int) -> None:
+        to = TrytonConnector(config_of(part), registry(record))
+        for i in range(8):
+            await deliver_until_taken(client, to, f"crowd-{number}-{i}", record)
+
+    await asyncio.gather(*(worker(number) for number in range(4)))
+    keys = [order.key for order in await orders_of(client, part, record)]
+    assert sorted(keys) == sorted(key(f"crowd-{n}-{i}") for n in range(4) for i in range(8))
+
+
+async def test_an_invalid_vat_number_is_refused_in_trytons_words_and_leaves_nothing(
+    part: Tryton, client: httpx.AsyncClient
+) -> None:
+    record, good = customer("vat", tax_id="BE0403019262"), customer("good")
+    to = TrytonConnector(config_of(part), registry(record, good))
+    sent = [delivery("vat", device_id=record.device_id), delivery("g", device_id=good.device_id)]
+    [bad, fine], _ = await converse_over(client, to.deliver(sent))
+    assert isinstance(bad, Rejected)
+    assert bad.code == "tryton.user_error"
+    assert bad.answer is not None
+    assert 'VAT Number "BE0403019262"' in bad.answer
+    assert "is not valid" in bad.answer
+    assert isinstance(fine, Delivered)
+    assert await parties_with_code(client, part, record.customer_id) == 0
+    assert await orders_of(client, part, record) == []
+
+
+@pytest.mark.parametrize("step", ["look_up", "create_customer", "create_order"])
+async def test_a_session_that_ends_midway_is_renewed(
+    part: Tryton, client: httpx.AsyncClient, step: str
+) -> None:
+    record = customer(f"session-{step}")
+    to = TrytonConnector(config_of(part), registry(record))
+    logouts = 0
+
+    async def log_out(call: Call) -> None:
+        nonlocal logouts
+        if call.step == step and not logouts:
+            logouts += 1
+            gone = {"id": 1, "method": "common.db.logout", "params": []}
+            headers = {"Authorization": call.request.headers["Authorization"]}
+            reply = await client.post(call.request.url, json=gone, headers=headers)
+            assert reply.status_code == 200
+
+    sent = [delivery(step, device_id=record.device_id)]
+    [outcome], calls = await converse_over(client, to.deliver(sent), before=log_out)
+    assert isinstance(outcome, Delivered)
+    assert outcome.created
+    assert steps(calls).count("login") == 2
+    assert len(await orders_of(client, part, record)) == 1
+
+
+async def test_a_wrong_password_halts_and_rejects_nothing(
+    part: Tryton, client: httpx.AsyncClient
+) -> None:
+    config = replace(config_of(part), user="nobody", password=SecretStr("wrong"))
+    to = TrytonConnector(config, registry())
+    [outcome], _ = await converse_over(client, to.deliver([delivery("wrong")]))
+    assert isinstance(outcome, Retryable)
+    assert (outcome.code, outcome.scope) == ("tryton.credentials", Scope.SYSTEM)
+
+
+async def test_a_server_that_is_down_is_the_systems_trouble(client: httpx.AsyncClient) -> None:
+    config = TrytonConfig(
+        url=f"http://127.0.0.1:{free_port()}/erp", user="u", password=SecretStr("p")
+    )
+    [outcome], _ = await converse_over(
+        client, TrytonConnector(config, registry()).deliver([delivery("down")])
+    )
+    assert isinstance(outcome, Retryable)
+    assert (outcome.code, outcome.scope) == ("tryton.unreachable", Scope.SYSTEM)
+
+
+@contextlib.asynccontextmanager
+async def dropping_proxy(target: int, *, after: bytes) -> AsyncIterator[int]:
+    """A port that passes requests to the target, and answers back, but one: where `after` is
+    in the request, the target's whole answer is awaited and thrown away, then the line is cut.
+    Tryton speaks HTTP/1.0: it closes when its answer is over.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        request = head + await reader.readexactly(length)
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", target)
+        up_writer.write(request)
+        answer = await up_reader.read()
+        if after not in request:
+            writer.write(answer)
+            await writer.drain()
+        for stream in (writer, up_writer):
+            stream.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_an_answer_lost_after_the_commit_is_unknown_and_then_found(
+    part: Tryton, client: httpx.AsyncClient
+) -> None:
+    record = customer("lost")
+    direct = TrytonConnector(config_of(part), registry(record))
+    await converse_over(client, direct.deliver([delivery("before", device_id=record.device_id)]))
+    sent = [delivery("lost", device_id=record.device_id)]
+    assert (await converse_over(client, direct.look_up(sent)))[0] == [NotFound()]
+    async with dropping_proxy(part.port, after=b"model.project.work.create") as port:
+        config = replace(config_of(part), url=f"http://127.0.0.1:{port}/erp")
+        to = TrytonConnector(config, registry(record))
+        [outcome], calls = await converse_over(client, to.deliver(sent))
+        assert isinstance(outcome, Unknown)
+        assert steps(calls)[-1] == "create_order"
+        [answer], _ = await converse_over(client, to.look_up(sent))
+    assert isinstance(answer, Found)
+    [redelivered], _ = await converse_over(client, direct.deliver(sent))
+    assert redelivered == Delivered(target_id=answer.target_id, created=False)
+    keys = [order.key for order in await orders_of(client, part, record)]
+    assert sorted(keys) == sorted([key("before"), key("lost")])
+
+
+async def test_a_long_answer_is_readable(part: Tryton, client: httpx.AsyncClient) -> None:
+    """Beyond 1,400 bytes Tryton says gzip: the request must have asked for it."""
+    record = customer("long")
+    to = TrytonConnector(config_of(part), registry(record))
+    sent = [delivery(f"long-{i}", device_id=record.device_id) for i in range(20)]
+    await converse_over(client, to.deliver(sent))
+    found, _ = await converse_over(client, to.look_up(sent))
+    assert all(isinstance(answer, Found) for answer in found)
+
+
+async def test_preparing_again_keeps_everything_but_a_lost_password_which_is_made_anew(
+    part: Tryton, client: httpx.AsyncClient
+) -> None:
+    before = part.settings()
+    part.prepare()
+    assert part.settings() == before
+    folder = Path(part.command().argv[2]).parent
+    (folder / "fieldline.password").unlink()
+    part.prepare()
+    assert part.settings()["TRYTON_PASSWORD"] != before["TRYTON_PASSWORD"]
+    to = TrytonConnector(config_of(part), registry())
+    found, _ = await converse_over(client, to.look_up([delivery("none")]))
+    assert found == [NotFound()]
+    assert [path.name for path in folder.glob("building-*")] == []
+
+
+def test_a_half_made_database_never_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Tryton(port=free_port(), folder=tmp_path / "data", log_dir=tmp_path / "log")
+    monkeypatch.setattr("infra.local.tryton.MODULES", ("no_such_module",))
+    with pytest.raises(StackError, match=r"tryton-prepare\.log"):
+        made.prepare()
+    assert list((tmp_path / "data" / "db").iterdir()) == []
+    assert not made.ready()
+
+
+def test_passwords_and_configuration_are_for_the_owner_alone(part: Tryton) -> None:
+    folder = Path(part.command().argv[2]).parent
+    for path in folder.iterdir():
+        if path.is_file():
+            assert path.stat().st_mode & 0o077 == 0, path.name
+    assert part.settings()["TRYTON_PASSWORD"] not in " ".join(part.command().argv)
+
+
+async def test_the_connectors_user_can_neither_change_nor_delete(
+    part: Tryton, client: httpx.AsyncClient
+) -> None:
+    settings = part.settings()
+    auth = (settings["TRYTON_USER"], settings["TRYTON_PASSWORD"])
+    models = ["project.work", "party.party", "party.identifier", "res.user"]
+    call = {"id": 1, "method": "model.ir.model.access.get_access", "params": [models, {}]}
+    reply = await client.post(settings["TRYTON_URL"] + "/rpc/", json=call, auth=auth)
+    rights = reply.json()["result"]
+    for model in models[:3]:
+        assert rights[model] == {"read": 1, "create": 1, "write": 0, "delete": 0}
+    assert not rights["res.user"]["create"]
+    assert not rights["res.user"]["write"]

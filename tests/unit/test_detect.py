@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.core.detect import MAX_METRICS, At, Decision, DeviceState, decide
+from pipeline.core.registry import DeviceRecord, Registry
+from pipeline.core.telemetry import NO_SEQUENCE, Sample, TelemetryBatch, pack
+from pipeline.state.rules_file import load
+
+if TYPE_CHECKING:
+    from pipeline.core.events import BusinessEvent
+    from pipeline.core.telemetry import DeduplicatedBatch
+
+WINDOW = 8
+SHIPPED = load(Path("infra/config/rules.yaml"))
+_QUICK = replace(
+    SHIPPED.defaults,
+    warm_up=5,
+    level_samples=2.0,
+    info=replace(SHIPPED.defaults.info, enter=3.0, leave=1.0, enter_samples=1, leave_samples=2),
+    warning=replace(SHIPPED.defaults.warning, enter=5.0, leave=2.0, enter_samples=2),
+    limit=replace(SHIPPED.defaults.limit, high=40.0, enter_samples=2, hysteresis=1.0),
+)
+RULES = replace(SHIPPED, defaults=_QUICK, metrics={}, agree=(1, 2, 1), cool_down=4)
+REGISTRY = Registry(
+    {
+        "acme/d0": DeviceRecord(
+            device_id="acme/d0",
+            asset_id="asset-0",
+            asset_name="Pump",
+            customer_id="customer-0",
+            customer_name="Customer",
+            customer_tax_id="",
+            active=True,
+        )
+    }
+)
+
+
+@dataclass
+class World:
+    """States and outputs of a partition, fed message by message."""
+
+    states: dict[str, DeviceState] = field(default_factory=dict)
+    events: list[BusinessEvent] = field(default_factory=list)
+    accepted: list[tuple[object, ...]] = field(default_factory=list)
+
+    def apply(self, samples: list[Sample], offset: int) -> Decision:
+        at = At(topic="telemetry.readings", partition=2, offset=offset)
+        decision = decide(self.states, pack(samples), at, RULES, REGISTRY, WINDOW)
+        self.states |= decision.states
+        self.events += decision.events
+        self.accepted += rows(decision.deduplicated)
+        return decision
+
+
+def rows(result: DeduplicatedBatch) -> list[tuple[object, ...]]:
+    batch, starts = result.batch, result.batch.starts().tolist()
+    return [
+        (
+            batch.devices[batch.sample_device[i]],
+            int(batch.sample_session[i]),
+            int(batch.sample_seq[i]),
+            int(batch.sample_time_ms[i]),
+            bool(result.late[i]),
+            tuple(batch.reading_value[starts[i] : starts[i + 1]].tolist()),
+        )
+        for i in range(batch.samples)
+    ]
+
+
+def content(events: list[BusinessEvent]) -> list[BusinessEvent]:
+    """Events without what depends on how messages were cut, in one order."""
+    bare = [replace(e, source=replace(e.source, offset=0, index=0)) for e in events]
+    return sorted(bare, key=lambda e: (e.id, e.severity))
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Sample]:
+    """Samples of three devices that go wrong, with repetitions, reboots and missing metrics."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    out: list[Sample] = []
+    for step in range(draw(st.integers(10, 60))):
+        device = int(rng.integers(0, 3))
+        session = 1 + step // 25
+        numbered = device != 2
+        bad = 60.0 if step > 30 and device != 1 else 0.0
+        names = [n for n in ("a", "b", "c") if rng.random() > 0.1]
+        out.append(
+            Sample(
+                f"acme/d{device}",
+                session if numbered else 0,
+                step if numbered else NO_SEQUENCE,
+                1_000 * step,
+                1_000 * step + 7,
+                tuple((name, float(rng.normal(10.0, 1.0) + bad)) for name in names),
+            )
+        )
+        if rng.random() < 0.2:
+            out.append(out[int(rng.integers(0, len(out)))])
+    return out
+
+
+def split(samples: list[Sample], cuts: list[int]) -> list[list[Sample]]:
+    edges = [0, *sorted({c % (len(samples) + 1) for c in cuts}), len(samples)]
+    return [samples[a:b] for a, b in pairwise(edges)]
+
+
+cut_lists = st.lists(st.integers(0, 1_000), max_size=12)
+
+
+@settings(deadline=None)
+@given(streams(), cut_lists, cut_lists)
+def test_any_split_into_messages_gives_the_same_events_and_the_same_accepted_samples(
+    samples: list[Sample], one: list[int], other: list[int]
+) -> None:
+    worlds = []
+    for cuts in (one, other):
+        world = World()
+        for offset, part in enumerate(split(samples, cuts)):
+            world.apply(part, offset)
+        worlds.append(world)
+    assert content(worlds[0].events) == content(worlds[1].events)
+    assert sorted(map(repr, worlds[0].accepted)) == sorted(map(repr, worlds[1].accepted))
+
+
+def test_the_streams_of_these_tests_do_raise_events_of_every_severity() -> None:
+    rng = np.random.default_rng(5)
+    world = World()
+    for step in range(80):
+        shift = 0.0 if step < 40 else (3.0 if step < 60 else 60.0)
+        readings = tuple((n, float(rng.normal(10.0, 1.0) + shift)) for n in ("a", "b", "c"))
+        world.apply([Sample("acme/d0", 1, step, step, step, readings)], step)
+    assert {e.severity.value for e in world.events} == {"info", "warning", "critical"}
+    assert len({e.id for e in world.events}) == len(world.events)
+    assert len({e.correlation_id for e in world.events}) < len(world.events)
+
+
+@settings(deadline=None)
+@given(streams(), cut_lists, st.data())
+def test_replaying_any_suffix_changes_nothing_and_raises_nothing(
+    samples: list[Sample], cuts: list[int], data: st.DataObject
+) -> None:
+    messages = split(samples, cuts)
+    world = World()
+    for offset, part in enumerate(messages):
+        world.apply(part, offset)
+    before = dict(world.states)
+    for offset in range(data.draw(st.integers(0, len(messages))), len(messages)):
+        decision = world.apply(messages[offset], offset)
+        assert (decision.states, decision.events) == ({}, ())
+        assert (decision.deduplicated.batch.samples, decision.deduplicated.duplicates) == (0, 0)
+    assert world.states == before
+
+
+@settings(deadline=None)
+@given(streams(), cut_lists, st.data())
+def test_after_a_crash_devices_with_older_states_catch_up_with_identical_events(
+    samples: list[Sample], cuts: list[int], data: st.DataObject
+) -> None:
+    messages = split(samples, cuts)
+    straight, history = World(), [dict[str, DeviceState]()]
+    for offset, part in enumerate(messages):
+        straight.apply(part, offset)
+        history.append(dict(straight.states))
+    # Each device's state was stored at its own moment; the replay starts at the oldest.
+    moments = {d: data.draw(st.integers(0, len(messages))) for d in sorted(straight.states)}
+    stored = {d: history[m][d] for d, m in moments.items() if d in history[m]}
+    replayed = World(states=dict(stored))
+    for offset in range(min(moments.values(), default=0), len(messages)):
+        replayed.apply(messages[offset], offset)
+    assert replayed.states == straight.states
+    first = {e.id: e for e in straight.events}
+    for event in replayed.events:
+        # `index` counts among the events of the message, and some of those are not repeated.
+        assert content([event]) == content([first[event.id]])
+        assert event.source.offset == first[event.id].source.offset
+    missing = [e for e in straight.events if moments[e.device_id] <= e.source.offset]
+    assert {e.id for e in missing} == {e.id for e in replayed.events}
+
+
+@settings(deadline=None)
+@given(streams(), cut_lists)
+def test_readings_in_are_accepted_late_or_duplicates(
+    samples: list[Sample], cuts: list[int]
+) -> None:
+    world = World()
+    for offset, part in enumerate(split(samples, cuts)):
+        got = world.apply(part, offset).deduplicated
+        readings = sum(len(sample.readings) for sample in part)
+        assert got.accepted_readings + got.late_readings + got.duplicates == readings
+
+
+def flat_sample(
+    sequence: int, readings: tuple[tuple[str, float], ...], device: str = "t/d"
+) -> Sample:
+    return Sample(device, 1, sequence, sequence, sequence, readings)
+
+
+def test_states_given_are_not_changed() -> None:
+    world = World()
+    world.apply([flat_sample(n, (("a", 10.0 + n % 2),)) for n in range(8)], 0)
+    state = world.states["t/d"]
+    series, episodes = state.series.copy(), state.episodes.copy()
+    spoilt = [flat_sample(n, (("a", 99.0), ("b", 1.0))) for n in range(8, 20)]
+    world.apply([*spoilt, flat_sample(20, (("b", 1.0),))], 1)
+    assert (state.series == series).all()
+    assert state.episodes == episodes
+    assert world.states["t/d"].metrics == ("a", "b")
+
+
+def test_a_too_late_sample_is_kept_with_its_flag_and_feeds_no_detector() -> None:
+    world = World()
+    world.apply([flat_sample(1_000, (("a", 10.0),))], 0)
+    decision = world.apply([flat_sample(3, (("a", 9e9),))], 1)
+    assert decision.deduplicated.late.tolist() == [True]
+    assert decision.deduplicated.late_readings == 1
+    assert world.states["t/d"].series[0, 0] == 1
+
+
+def test_the_order_of_metrics_does_not_hide_a_duplicate_without_a_number() -> None:
+    world = World()
+    one = Sample("t/d", 0, NO_SEQUENCE, 5, 6, (("a", 1.0), ("b", 2.0)))
+    other = replace(one, received_ms=99, readings=(("b", 2.0), ("a", 1.0)))
+    assert world.apply([one], 0).deduplicated.accepted_readings == 2
+    assert world.apply([other], 1).deduplicated.duplicates == 2
+
+
+def test_another_partition_has_offsets_of_its_own() -> None:
+    world = World()
+    world.apply([flat_sample(1, (("a", 1.0),))], 500)
+    at = At(topic="telemetry.readings", partition=3, offset=4)
+    decision = decide(
+        world.states, pack([flat_sample(2, (("a", 1.0),))]), at, RULES, REGISTRY, WINDOW
+    )
+    assert decision.deduplicated.accepted_readings == 1
+    assert decision.states["t/d"].applied(at)
+
+
+def test_a_reading_that_is_not_finite_is_archived_and_harms_nothing() -> None:
+    world = World()
+    for n in range(40):
+        poison = (float("nan"), float("inf"), 1e300)[n % 3]
+        world.apply([flat_sample(n, (("a", 10.0 + n % 2), ("b", poison)))], n)
+    state = world.states["t/d"]
+    assert np.isfinite(state.series).all()
+    assert len(world.accepted) == 40
+    assert state.metrics == ("a",)
+
+
+def test_a_metric_twice_in_a_sample_is_watched_once_by_its_last_reading() -> None:
+    world = World()
+    world.apply([flat_sample(0, (("a", 1.0), ("b", 3.0), ("a", 2.0)))], 0)
+    state = world.states["t/d"]
+    assert state.metrics == ("a", "b")
+    assert state.series[:2].tolist() == [[1.0, 1.0], [2.0, 3.0]]
+
+
+def test_metrics_beyond_the_cap_are_archived_only() -> None:
+    readings = tuple((f"m{i}", 1.0) for i in range(MAX_METRICS + 5))
+    world = World()
+    world.apply([flat_sample(0, readings)], 0)
+    world.apply([flat_sample(1, (*readings, ("late", 1.0)))], 1)
+    assert len(world.states["t/d"].metrics) == MAX_METRICS
+    assert sum(len(str(row)) > 0 for row in world.accepted) == 2
+
+
+def test_empty_messages_and_empty_samples_are_fine() -> None:
+    world = World()
+    assert world.apply([], 0).states == {}
+    world.apply([flat_sample(0, ()), flat_sample(1, (("a", 1.0),)), flat_sample(2, ())], 1)
+    assert len(world.accepted) == 3
+
+
+def test_a_device_named_twice_in_the_dictionary_is_one_device() -> None:
+    batch = pack([flat_sample(n, (("a", 1.0),), f"t/{n}") for n in range(3)])
+    twice: TelemetryBatch = replace(batch, devices=("t/x", "t/y", "t/x"))
+    at = At(topic="telemetry.readings", partition=0, offset=0)
+    decision = decide({}, twice, at, RULES, REGISTRY, WINDOW)
+    assert decision.states["t/x"].series[0].tolist() == [2.0]
+
+
+def test_an_event_says_where_it_came_from_and_whose_it_is() -> None:
+    world = World()
+    for n in range(30):
+        value = 10.0 + n % 2 if n < 20 else 90.0
+        readings = (("a", value), ("b", value))
+        world.apply([Sample("acme/d0", 3, n, 1_000 + n, 2_000 + n, readings)], n)
+    event = next(e for e in world.events if e.detector == "limit")
+    assert (event.asset_id, event.customer_id, event.tenant) == ("asset-0", "customer-0", "acme")
+    assert (event.source.session, event.source.sequence, event.source.partition) == (3, 21, 2)
+    assert (event.occurred_at_ms, event.observed_at_ms) == (1_021, 2_021)
+    assert [entry.metric for entry in event.snapshot] == ["a", "b"]
+    assert all(entry.score is not None for entry in event.snapshot)
+    assert event.rule == "fieldline-default@1"
+
+
+def test_the_shipped_rules_give_a_failing_engine_one_event_of_each_severity_at_most() -> None:
+    rng = np.random.default_rng(11)
+    healthy = {"T24": 642.4, "T30": 1588.0, "T50": 1404.0, "P30": 553.7, "Ps30": 47.4, "phi": 521.7}
+    spread = {"T24": 0.3, "T30": 4.0, "T50": 4.0, "P30": 0.4, "Ps30": 0.1, "phi": 0.3}
+    worst = {"T24": 4.0, "T30": 4.0, "T50": 6.0, "P30": -6.0, "Ps30": 8.0, "phi": -7.0}
+    states: dict[str, DeviceState] = {}
+    events: list[BusinessEvent] = []
+    life = 200
+    for cycle in range(life):
+        wear = max(0.0, (cycle - 80) / (life - 80)) ** 3
+        readings = tuple(
+            (m, float(rng.normal(healthy[m] + wear * worst[m] * spread[m], spread[m])))
+            for m in healthy
+        )
+        at = At(topic="telemetry.readings", partition=0, offset=cycle)
+        sample = Sample("acme/engine", 1, cycle, cycle, cycle, readings)
+        decision = decide(states, pack([sample]), at, SHIPPED, REGISTRY, 128)
+        states |= decision.states
+        events += decision.events
+    assert 1 <= len(events) <= 3
+    assert {"warning", "critical"} <= {e.severity.value for e in events}
+    assert all(e.source.sequence > life / 2 for e in events)
+    assert len({e.correlation_id for e in events}) == 1
