@@ -29,7 +29,9 @@ The part that needs the far end's help: a worker that is paused between its begi
 send. It looks at the clock before every write and sends nothing `settle_s` after its begin;
 a successor believes NotFound at its second look only, `2 · settle_s` after that begin. So
 only a pause between that look at the clock and the socket itself can double an effect, and
-only at a target without unique keys. Workers' clocks must agree to a few seconds (NTP).
+only at a target without unique keys. The same holds for a target that commits a request
+later than its second look, so settle_s must be longer than the target's own time-out; and
+for a Redis that lost its rows. Workers' clocks must agree to a few seconds (NTP).
 """
 
 from __future__ import annotations

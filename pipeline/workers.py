@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 import redis.asyncio as redis
-from connectors.lake.mapping import Dataset
-from connectors.lake.store import S3Store
 
 from connectors.driver import Driver
 from connectors.lake.config import LakeConfig
+from connectors.lake.mapping import Dataset
+from connectors.lake.store import S3Store
 from connectors.lake.writer import LakeWriter
 from connectors.registry import make_connector
 from pipeline.agents import archive, deliver, detect, fanout
@@ -23,10 +23,10 @@ from pipeline.core.quarantine import Reason
 from pipeline.core.retry import RetryPolicy
 from pipeline.core.routing import sinks_of
 from pipeline.settings import Settings, SettingsError
+from pipeline.state import rules_file
 from pipeline.state.ledger import Ledger
 from pipeline.state.registry import load_registry
 from pipeline.state.routes_file import load_routes
-from pipeline.state import rules_file
 from pipeline.topology import DEDUPLICATED, LAKE, sink_topic
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.codecs import make_codec

@@ -75,9 +75,7 @@ class Job:
         await self._ready()
         session = int(time.time())
         keeper = BookKeeper(self._settings, self.watch.books)
-        await keeper.start()
-        since = await keeper.ends()
-        await keeper.start(since)
+        await keeper.start(from_now=True)
         began = time.monotonic()
         journal = self._plan.root / "journal" / f"{session}.parquet"
         screen = Screen(self._console, self.watch)

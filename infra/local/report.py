@@ -11,10 +11,11 @@ import numpy as np
 from rich import box
 from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.cli.look import balance_table, line_json
 from pipeline.core.balance import Line
+from pipeline.topology import LAKE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +139,10 @@ def _stages(report: RunReport) -> Table:
     table.add_row("[bold]events[/]", f"{sum(report.severities.values()):,} ({severities})")
     for name, counts in sinks.items():
         said = ", ".join(f"{n:,} {place.replace('_', ' ')}" for place, n in counts.items() if n)
-        table.add_row(f"[bold]{name}[/]", said or "nothing")
+        label = "lake, events" if name == LAKE else name
+        table.add_row(f"[bold]{label}[/]", said or "nothing")
     table.add_row(
-        "[bold]lake[/]", f"{report.lake.rows:,} telemetry rows in {report.lake.files:,} files"
+        "[bold]lake, telemetry[/]", f"{report.lake.rows:,} rows in {report.lake.files:,} files"
     )
     restarted = ", ".join(f"{name} {n}" for name, n in report.restarts.items() if n)
     if restarted:
@@ -151,9 +153,9 @@ def _stages(report: RunReport) -> Table:
 def _orders(report: RunReport) -> Table:
     table = Table(
         "order",
-        "what",
-        "equipment",
-        "customer",
+        Column("what", no_wrap=True),
+        Column("equipment", no_wrap=True),
+        Column("customer", no_wrap=True),
         title=f"Service orders in Tryton: {len(report.orders)}, the last ones",
         title_justify="left",
         box=box.SIMPLE_HEAD,
@@ -169,8 +171,8 @@ def _after_key(name: str) -> str:
 
 def _dead(report: RunReport) -> Table:
     table = Table(
-        "event",
-        "device",
+        Column("event", no_wrap=True),
+        Column("device", no_wrap=True),
         "why",
         title=f"Dead letters: {len(report.dead_letters)} (fieldline dlq list)",
         title_justify="left",

@@ -148,7 +148,7 @@ def register(worker: Worker, archiver: Archiver) -> None:
         async for events in stream.noack_take(TAKE_EVENTS, within=TAKE_WITHIN_S):
             yield await guarded(archiver.round, events)
 
-    @worker.app.timer(interval=TICK_S, name=f"{name}-tick")  # type: ignore[untyped-decorator] - Faust has no types
+    @worker.app.timer(interval=TICK_S, name=f"{name}-tick")  # type: ignore[untyped-decorator]  # Faust has no types
     async def tick() -> None:
         await guarded(archiver.tick)
 

@@ -127,23 +127,23 @@ class BookKeeper:
         self._settings = settings
         self._consumer: AIOKafkaConsumer | None = None
 
-    async def start(self, since: Offsets | None = None) -> None:
-        """Begin at `since`, or at the start of every topic."""
+    async def start(self, *, from_now: bool = False) -> None:
+        """Begin at the start of every topic, or at their ends as they are now."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._settings.kafka_bootstrap,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
-        await consumer.start()
         self._consumer = consumer
+        await consumer.start()
         partitions = await topic_partitions(consumer, control_topics(self.books.routes))
         consumer.assign(partitions)
-        for tp in partitions:
-            if since is None:
-                await consumer.seek_to_beginning(tp)
-            else:
-                consumer.seek(tp, since.get((tp.topic, tp.partition), 0))
+        if not from_now:
+            await consumer.seek_to_beginning(*partitions)
+            return
+        for tp, end in (await consumer.end_offsets(partitions)).items():
+            consumer.seek(tp, end)
 
     async def stop(self) -> None:
         """Let go of the broker."""
@@ -170,12 +170,6 @@ class BookKeeper:
             if not behind:
                 return
             await self.poll()
-
-    async def ends(self) -> dict[tuple[str, int], int]:
-        """End offsets of the control topics now."""
-        consumer = self._running()
-        ends = await consumer.end_offsets(list(consumer.assignment()))
-        return {(tp.topic, tp.partition): offset for tp, offset in ends.items()}
 
     def _running(self) -> AIOKafkaConsumer:
         if self._consumer is None:

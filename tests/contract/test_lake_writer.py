@@ -240,6 +240,11 @@ class World:
             worker.writer.offer(3, offset, message)
             worker.position += 1
 
+    async def bring(self, name: int, count: int, answers: int, last: Fate | None) -> None:
+        """It reads on and flushes."""
+        await self.offer(name, count)
+        await self.flush(name, answers, last)
+
     async def flush(self, name: int, answers: int, last: Fate | None) -> None:
         """It flushes, or goes on flushing; see `answer`."""
         worker = await self._opened(name)
@@ -290,10 +295,9 @@ LAST = 9
 WORKER = st.integers(0, 1)
 FATE = st.sampled_from([None, Fate.LOST, Fate.ANSWER_LOST])
 ACTIONS = st.one_of(
+    st.tuples(st.just("bring"), WORKER, st.integers(0, 4), st.sampled_from([0, 1, 1, 2, 3]), FATE),
+    st.tuples(st.just("bring"), WORKER, st.integers(1, 4), st.just(100), st.none()),
     st.tuples(st.just("offer"), WORKER, st.integers(1, 5)),
-    st.tuples(st.just("flush"), WORKER, st.integers(0, 4), FATE),
-    st.tuples(st.just("flush"), WORKER, st.integers(0, 4), FATE),
-    st.tuples(st.just("flush"), WORKER, st.just(100), st.none()),
     st.tuples(st.just("start"), WORKER, st.integers(0, 4)),
     st.tuples(st.just("crash"), WORKER, st.booleans()),
     st.tuples(st.just("late"), st.integers(0, 5)),

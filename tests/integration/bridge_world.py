@@ -12,7 +12,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import aiomqtt
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -102,6 +104,19 @@ class World:
             stop.set()
             await asyncio.wait_for(task, DEADLINE_S)
 
+    async def forget_bridge(self) -> None:
+        """End the bridge's MQTT session, as an expiry would."""
+        parts = urlsplit(self.settings.mqtt_url)
+        client = aiomqtt.Client(
+            parts.hostname or "",
+            parts.port or 0,
+            identifier="fieldline-bridge-0",
+            protocol=aiomqtt.ProtocolVersion.V5,
+            clean_start=True,
+        )
+        async with client:
+            pass
+
     def bridge_process(self) -> subprocess.Popen[bytes]:
         """A bridge in its own process, which a test may kill."""
         with (self.folder / "bridge.log").open("ab") as output:
@@ -173,6 +188,21 @@ class Reader:
                         self.batches.append((partition.partition, batch))
                     else:
                         self.quarantined.append(codec.decode("quarantined.v1", message.value))
+
+
+@contextlib.contextmanager
+def fresh_broker(shared: World, folder: Path) -> Iterator[World]:
+    """The same Kafka, and a Mosquitto that has never seen a bridge."""
+    port = choose(("mosquitto",), {})["mosquitto"]
+    part = Mosquitto(port=port, folder=folder / "mosquitto", log_dir=folder)
+    server = Server(part, folder / "mosquitto.log")
+    server.part.prepare()
+    server.start()
+    try:
+        settings = shared.settings.model_copy(update={"mqtt_url": f"mqtt://127.0.0.1:{port}"})
+        yield World(settings, shared.kafka, server, folder)
+    finally:
+        server.stop()
 
 
 @contextlib.contextmanager

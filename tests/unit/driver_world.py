@@ -156,6 +156,7 @@ class FarEnd:
     effects: list[str] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         await asyncio.sleep(0)  # a worker may die before the request arrives
@@ -166,6 +167,7 @@ class FarEnd:
 
     def _write(self, request: httpx.Request) -> httpx.Response:
         keys: list[str] = json.loads(request.content)
+        self.sizes.append(len(keys))
         answers = []
         whole = self.all.popleft() if self.all else ""
         todos = [whole or (self.script[key].popleft() if self.script[key] else "") for key in keys]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections import deque
+from collections.abc import Sequence
 
 import httpx
 import pytest
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 
 from connectors.base import Call, Conversation, Effect
 from connectors.driver import Final, Finished
-from connectors.exchange import MAX_ANSWER, converse
+from connectors.exchange import MAX_ANSWER, Exchange, converse
+from connectors.lanes import Lanes
+from connectors.verdicts import after_sends
 from pipeline.core.breaker import Phase
 from pipeline.core.ledger import State
-from pipeline.core.outcome import Rejected
+from pipeline.core.outcome import Outcome, Rejected
 from pipeline.core.retry import Cause
 from tests.unit.driver_world import POLICY, URL, Scripted, World, drain, finals, job
 
@@ -74,6 +77,29 @@ async def test_an_outage_opens_the_breaker_and_nothing_is_dead_lettered() -> Non
     assert set(finals(results).values()) == {DONE}
     assert sorted(world.far.effects) == sorted(j.delivery.key for j in jobs)
     assert "breaker" in {reason for reason, _ in world.waits}
+
+
+async def test_an_open_breaker_probes_with_one_event_whatever_the_batch_size() -> None:
+    world = World(Scripted(batch_size=10))
+    world.far.all.extend(["503"] * 8)
+    await world.deliver(*(job(f"d{n}", i) for n in range(30) for i in range(2)))
+    assert world.far.sizes[:3] == [10, 10, 10], "three failures open it"
+    assert world.far.sizes[3:9] == [1] * 6, "five probes fail, the sixth closes it"
+    assert len(set(world.far.effects)) == len(world.far.effects) == 60
+
+
+async def test_a_run_that_broke_a_batch_is_never_combined_again() -> None:
+    lanes = Lanes([job(device, 1) for device in "abcd"], asyncio.sleep)
+    runs = lanes.take(10)
+    broken: Exchange[Sequence[Outcome]] = Exchange(result=None, calls=0, wrote=False, bug="X")
+    after_sends(runs[1:3], broken, policy=POLICY, jitter=lambda: 0.5)
+    for run in runs:
+        lanes.later(run, 0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    taken = [[run.key for run in lanes.take(10)] for _ in range(3)]
+    assert taken == [["a-1"], ["b-1"], ["c-1"]]
+    await lanes.close()
 
 
 async def test_a_system_that_hangs_on_writes_for_an_hour_is_an_outage_too() -> None:

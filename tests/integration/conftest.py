@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.rig import Rig
+
+
+@pytest.fixture(scope="session")
+def rig() -> Iterator[Rig]:
+    root = Path(".local/test")
+    root.mkdir(parents=True, exist_ok=True)
+    rig = Rig(root)
+    try:
+        rig.start()
+        yield rig
+    finally:
+        rig.stop()

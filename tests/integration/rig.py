@@ -1,0 +1,99 @@
+"""The whole pipeline on real parts for the tests: play a sample, disturb it, read the far ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from infra.local.job import Job, Plan, start_workers
+from infra.local.report import RunReport
+from infra.local.stack import Stack
+from infra.local.supervisor import Supervisor
+from pipeline.settings import Settings, load
+from pipeline.simulate.player import Knobs
+
+SAMPLE = Knobs(engines=30, speed=250.0)
+"""About 6,000 messages and 125,000 readings in 25 s: long enough for an outage in the middle."""
+MOMENT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """A run's report, and the alarms it raised as (device, sequence) of the causing sample."""
+
+    report: RunReport
+    alarms: frozenset[tuple[str, int]]
+
+
+class Rig:
+    """Stack and workers in one folder, for the length of a test session."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._console = Console(file=(root / "rig.log").open("a"), width=120)
+        self.stack = Stack(root, say=self._console.print)
+        self.supervisor: Supervisor
+        self.settings: Settings
+
+    def start(self) -> None:
+        """Bring everything up."""
+        env = self.stack.start()
+        os.environ.update(env)
+        load.cache_clear()
+        self.settings = load()
+        self.supervisor = Supervisor(self._root, env, say=self._console.print)
+        start_workers(self.supervisor, self.settings)
+
+    def stop(self) -> None:
+        """Leave no process."""
+        if hasattr(self, "supervisor"):
+            self.supervisor.stop_all()
+        self.stack.stop()
+
+    async def play(
+        self,
+        knobs: Knobs = SAMPLE,
+        disturb: Callable[[Moments], Awaitable[None]] | None = None,
+    ) -> Ran:
+        """Play a sample; `disturb` runs beside it and chooses its moments."""
+        job = Job(Plan(root=self._root, knobs=knobs), self.settings, self.supervisor, self._console)
+        trouble = asyncio.create_task(disturb(Moments(job))) if disturb else None
+        report = await job.run(started=time.monotonic())
+        if trouble is not None:
+            await trouble
+        books = job.watch.books
+        alarms = frozenset(
+            (device, sequence)
+            for event, (device, _, sequence) in books.sources.items()
+            if books.severities[event] != "info"
+        )
+        return Ran(report=report, alarms=alarms)
+
+    async def outage(self, part: str, seconds: float) -> None:
+        """Stop a part, leave it away for so long, and start it again."""
+        await asyncio.to_thread(self.stack.stop_part, part)
+        # The length of the outage is what is tested: nothing is waited for here.
+        await asyncio.to_thread(threading.Event().wait, seconds)
+        await asyncio.to_thread(self.stack.start_part, part)
+
+
+class Moments:
+    """Waits for points in a run."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    async def sent(self, share: float) -> None:
+        """Until the devices have sent this share of the sample."""
+        watch = self._job.watch
+        deadline = time.monotonic() + MOMENT_S
+        while not watch.total or watch.sent < share * watch.total:
+            assert time.monotonic() < deadline, f"{watch.sent} of {watch.total} sent"
+            await asyncio.sleep(0.05)

@@ -1,0 +1,225 @@
+"""The bridge and the simulator against real brokers, killed and restarted on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.bridge.decoders import decode
+from pipeline.core.dedup import Seen, Verdict, judge
+from pipeline.core.partition import partition_for
+from pipeline.core.telemetry import NO_SEQUENCE
+from pipeline.simulate.plan import READINGS, REASONS, Expected, Flaw
+from pipeline.simulate.player import Knobs, Played, Progress, SimulatorError, State, play
+from tests.integration.bridge_world import Reader, World, fresh_broker, until, world
+
+pytestmark = pytest.mark.parts
+
+SESSIONS = iter(range(1, 100))
+AWAY_S = 21.0
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("bridge")) as made:
+        yield made
+
+
+class Playing:
+    """A simulator that runs beside the test."""
+
+    def __init__(self, parts: World, knobs: Knobs) -> None:
+        self.session = next(SESSIONS)
+        self.journal = parts.folder / f"journal-{self.session}.parquet"
+        self.progress: Progress | None = None
+        self.stop = asyncio.Event()
+        self.task = asyncio.create_task(
+            play(
+                parts.settings,
+                knobs,
+                session=self.session,
+                start_ms=time.time_ns() // 1_000_000,
+                journal=self.journal,
+                on_progress=self._on_progress,
+                stop=self.stop,
+            )
+        )
+
+    def _on_progress(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def acknowledged(self, messages: int) -> Callable[[], bool]:
+        return lambda: self.progress is not None and self.progress.acknowledged >= messages
+
+    def in_state(self, state: State) -> Callable[[], bool]:
+        return lambda: self.progress is not None and self.progress.state is state
+
+
+def judged(reader: Reader, window: int = 128) -> Expected:
+    """What dedup says of the samples in telemetry.readings, in Kafka's order."""
+    seen: dict[str, Seen] = defaultdict(Seen)
+    counts: Counter[Verdict] = Counter()
+    for _, device, session, sequence, time_ms in reader.samples():
+        said, seen[device] = judge(
+            seen[device], [session], [sequence], [time_ms], [time_ms], window
+        )
+        counts[Verdict(int(said[0]))] += READINGS
+    bad = sum(int(str(q["readings"])) for q in reader.quarantined)
+    return Expected(
+        published=sum(counts.values()) + bad,
+        unique_readings=counts[Verdict.FRESH],
+        duplicates=counts[Verdict.DUPLICATE],
+        too_late=counts[Verdict.TOO_LATE],
+        quarantined=bad,
+    )
+
+
+def journalled(playing: Playing) -> set[tuple[str, int]]:
+    """(device, event time) of every sample that the broker acknowledged."""
+    rows = pq.read_table(playing.journal).to_pylist()
+    return {(r["device_id"], r["time_ms"]) for r in rows if r["acknowledged"] and r["cycle"]}
+
+
+async def arrive(reader: Reader, playing: Playing, played: Played) -> None:
+    """Read until every acknowledged sample and malformed message of the run is there."""
+    missing = journalled(playing)
+    bad = played.expected.quarantined
+    batches = quarantined = 0
+
+    def all_here() -> bool:
+        nonlocal batches, quarantined
+        for _, batch in reader.batches[batches:]:
+            for i in range(batch.samples):
+                device = batch.devices[batch.sample_device[i]]
+                missing.discard((device, int(batch.sample_time_ms[i])))
+        batches = len(reader.batches)
+        quarantined = len(reader.quarantined)
+        return not missing and quarantined >= bad
+
+    await reader.read(all_here, f"of {played} some samples never arrived")
+
+
+async def test_every_form_and_flaw_arrives_once_as_planned_and_in_order(parts: World) -> None:
+    async with parts.reader() as reader:
+        total = 0
+        for engines in (12, 3):  # the second bridge must find nothing that the first left over
+            async with parts.bridge():
+                playing = Playing(parts, Knobs(engines=engines, arrays=0.25, senml=0.25))
+                played = await playing.task
+                assert (played.resent, played.unconfirmed, played.complete) == (0, 0, True)
+                total += played.expected.published
+                await arrive(reader, playing, played)
+                await reader.read(
+                    lambda: reader.readings + len(reader.quarantined) >= total, "too few readings"
+                )
+            if engines == 12:
+                assert judged(reader) == played.expected
+                first = list(reader.quarantined)
+        assert judged(reader).published == total
+        for partition, device, session, sequence, _ in reader.samples():
+            assert partition == partition_for(device.encode(), parts.settings.partitions)
+            assert sequence != NO_SEQUENCE
+            assert session
+        reasons = {str(q["reason"]) for q in first}
+        assert reasons == {REASONS[flaw].value for flaw in Flaw}
+        for q in first:
+            payload = q["payload"]
+            assert isinstance(payload, bytes)
+            assert len(payload) == min(int(str(q["payload_size"])), 65_536)
+            if len(payload) < 65_536:
+                again = decode(str(q["mqtt_topic"]), payload, int(str(q["received_ms"])), 262_144)
+                assert [b.reason for b in again.bad] == [q["reason"]]
+
+
+async def test_a_run_waits_until_a_bridge_has_subscribed_once(parts: World, tmp_path: Path) -> None:
+    with fresh_broker(parts, tmp_path) as fresh:
+        playing = Playing(fresh, Knobs(engines=1))
+        await until(playing.in_state(State.WAITING_FOR_BRIDGE), "it did not wait")
+        async with fresh.reader() as reader, fresh.bridge():
+            played = await playing.task
+            await arrive(reader, playing, played)
+            assert judged(reader) == played.expected
+
+
+async def test_after_kill_9_in_the_middle_of_5000_messages_none_is_missing(parts: World) -> None:
+    async with parts.reader() as reader:
+        first = parts.bridge_process()
+        playing = Playing(parts, Knobs(engines=25, speed=2000))
+        await until(playing.acknowledged(2000), "the run did not begin")
+        await reader.read(lambda: reader.readings > 20_000, "nothing came through")
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        second = parts.bridge_process()
+        try:
+            played = await playing.task
+            assert played.messages > 4_500
+            await arrive(reader, playing, played)
+        finally:
+            second.kill()
+            second.wait()
+        found = judged(reader)
+        assert found.unique_readings == played.expected.unique_readings
+        assert found.duplicates >= played.expected.duplicates
+        assert found.too_late >= played.expected.too_late
+
+
+async def test_kafka_may_be_away_for_twenty_seconds_and_nothing_is_lost(parts: World) -> None:
+    async with parts.reader() as reader, parts.bridge() as bridge:
+        playing = Playing(parts, Knobs(engines=20, speed=400))
+        await until(playing.acknowledged(500), "the run did not begin")
+        parts.kafka.stop(signal.SIGKILL)
+        back = time.monotonic() + AWAY_S
+        await until(lambda: time.monotonic() >= back, "time stands still")
+        assert not bridge.done()
+        await asyncio.to_thread(parts.kafka.start)
+        played = await playing.task
+        await arrive(reader, playing, played)
+        found = judged(reader)
+        assert found.unique_readings == played.expected.unique_readings
+        assert found.too_late >= played.expected.too_late
+
+
+async def test_bridge_and_simulator_survive_a_restart_of_the_mqtt_broker(parts: World) -> None:
+    async with parts.reader() as reader, parts.bridge() as bridge:
+        playing = Playing(parts, Knobs(engines=15, speed=1000))
+        await until(playing.acknowledged(800), "the run did not begin")
+        await asyncio.to_thread(parts.mosquitto.stop)
+        await until(playing.in_state(State.RECONNECTING), "the loss was not noticed")
+        await asyncio.to_thread(parts.mosquitto.start)
+        played = await playing.task
+        await arrive(reader, playing, played)
+        assert not bridge.done()
+        found = judged(reader)
+        assert found.unique_readings == played.expected.unique_readings
+
+
+async def test_a_run_that_is_stopped_has_a_whole_journal_and_counts_what_it_sent(
+    parts: World,
+) -> None:
+    async with parts.reader() as reader, parts.bridge():
+        playing = Playing(parts, Knobs(engines=10, speed=500))
+        await until(playing.acknowledged(300), "the run did not begin")
+        playing.stop.set()
+        played = await playing.task
+        assert (played.complete, played.unconfirmed) == (False, 0)
+        await arrive(reader, playing, played)
+        assert judged(reader) == played.expected
+
+
+async def test_a_run_into_a_broker_that_lost_its_bridge_says_so(
+    parts: World, tmp_path: Path
+) -> None:
+    with fresh_broker(parts, tmp_path) as fresh:
+        async with fresh.bridge():
+            playing = Playing(fresh, Knobs(engines=5, speed=200))
+            await until(playing.acknowledged(50), "the run did not begin")
+        await fresh.forget_bridge()
+        with pytest.raises(SimulatorError, match="start a bridge"):
+            await playing.task
