@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     bridge_linger_ms: int = Field(50, ge=1, le=60_000)
     bridge_max_payload: int = Field(262_144, ge=1)
     """Greatest MQTT payload that is decoded, bytes; a larger one is quarantined."""
+    delivery_request_s: float = Field(20.0, gt=0)
+    """Longest wait for one answer of a target, seconds."""
+    delivery_settle_s: float = Field(30.0, gt=0)
+    """Wait before looking up an unknown outcome, seconds: longer than delivery_request_s and
+    than the target's own request time-out."""
     lake_flush_rows: int = Field(200_000, ge=1)
     lake_flush_s: float = Field(5.0, gt=0)
     """A lake file is closed after so many rows or seconds, whichever is first."""

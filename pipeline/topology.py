@@ -64,7 +64,7 @@ LAKE = "lake"
 _STREAM = (
     Topic(
         name=READINGS,
-        key="device of the first sample; the partition is that of every device in the batch",
+        key="device id of the first sample",
         schema="telemetry_batch.v1",
         producers=("bridge",),
         consumers=("detect",),
@@ -80,7 +80,7 @@ _STREAM = (
     ),
     Topic(
         name=DEDUPLICATED,
-        key="as its source; same partition as its source",
+        key="as its source",
         schema="deduplicated_batch.v1",
         producers=("detect",),
         consumers=("archive",),
@@ -88,7 +88,7 @@ _STREAM = (
     Topic(
         name=DETECT_STATE,
         key="device id",
-        schema="pipeline.state.device_state",
+        schema="device_state (ours)",
         producers=("detect",),
         consumers=("detect",),
         retention_ms=-1,

@@ -60,7 +60,7 @@ def make_worker(settings: Settings, *, role: str, instance: int) -> Worker:
     elif role == ARCHIVE:
         _archive(worker, settings, codec)
     else:
-        _deliver(worker, settings, codec, role.removeprefix(DELIVER))
+        _deliver(worker, settings, codec, role.removeprefix(DELIVER), instance)
     return worker
 
 
@@ -109,12 +109,14 @@ def _archive(worker: Worker, settings: Settings, codec: Codec) -> None:
         )
 
 
-def _deliver(worker: Worker, settings: Settings, codec: Codec, sink: str) -> None:
+def _deliver(worker: Worker, settings: Settings, codec: Codec, sink: str, instance: int) -> None:
+    ledger = Ledger(redis.from_url(settings.redis_url.get_secret_value()))
     driver = Driver(
         make_connector(sink, settings, load_registry(settings.devices_file)),
-        Ledger(redis.from_url(settings.redis_url.get_secret_value())),
-        httpx.AsyncClient(timeout=httpx.Timeout(15.0, connect=5.0), follow_redirects=False),
-        RetryPolicy(),
+        ledger,
+        httpx.AsyncClient(follow_redirects=False),
+        RetryPolicy(request_s=settings.delivery_request_s, settle_s=settings.delivery_settle_s),
+        owner=f"{DELIVER}{sink}/{instance}",
     )
     deliverer = deliver.Deliverer(worker, sink=sink, driver=driver, codec=codec)
-    deliver.register(worker, deliverer, name=f"{DELIVER}{sink}")
+    deliver.register(worker, deliverer, name=f"{DELIVER}{sink}", check=ledger.check)

@@ -49,6 +49,22 @@ class Commit:
         self._dataset = dataset
         self.calls = 0
 
+    async def probe(self) -> base.Retry | base.Halt | None:
+        """None where the store refuses to write a name twice: all else rests on that."""
+        answer: base.Created | base.Exists | base.Unavailable = base.Created()
+        for _ in range(2):
+            self.calls += 1
+            answer = await self._store.put_new(mapping.probe_key(self._dataset), b"")
+            if isinstance(answer, base.Exists):
+                return None
+            if isinstance(answer, base.Unavailable):
+                return base.Retry(reason=answer.reason)
+        return base.Halt(
+            reason="The S3 endpoint wrote the same object twice although asked not to "
+            "(If-None-Match: *), so two writers could overwrite each other: use a server that "
+            "honours conditional writes."
+        )
+
     async def claim(self, ours: Claim) -> Claim | base.Retry | base.Halt:
         """The claim that holds for the range that starts where ours does: the first written."""
         key = mapping.claim_key(self._dataset, ours.topic, ours.partition, ours.first)

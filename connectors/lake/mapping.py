@@ -88,6 +88,11 @@ def file_key(dataset: Dataset, claim: Claim, date: str) -> str:
     return f"{dataset}/date={date}/{claim.topic}-{claim.partition:05d}-{claim.first:020d}.parquet"
 
 
+def probe_key(dataset: Dataset) -> str:
+    """Name of the object by which a store shows that it honours conditional writes."""
+    return f"{dataset}/_ranges/_conditional_put"
+
+
 def range_note(claim: Claim) -> str:
     """The range as a file's metadata names it."""
     return f"{claim.topic}/{claim.partition}/{claim.first}-{claim.last}"

@@ -48,6 +48,7 @@ class LakeWriter:
     ) -> None:
         self._dataset = dataset
         self._store = store
+        self._store_is_fit = False
         self._limits = archive.Limits(rows=flush_rows, age_ms=round(flush_s * 1000))
         self._partitions: dict[int, _Partition] = {}
         self.counters = base.Counters()
@@ -57,11 +58,14 @@ class LakeWriter:
     ) -> archive.Resume | base.Retry | base.Halt:
         """Ask the lake where a topic-partition stands and start an empty buffer there.
 
+        The first time it also makes sure that the store honours conditional writes.
         `end_offset` is Kafka's (the offset it will give next): where the lake is ahead of it,
         the topic was made anew, and its messages would be taken for old ones.
         """
         commit = Commit(self._store, self._dataset)
-        answer = await commit.resume(topic, partition)
+        trouble = None if self._store_is_fit else await commit.probe()
+        self._store_is_fit = trouble is None
+        answer = trouble or await commit.resume(topic, partition)
         if isinstance(answer, archive.Resume) and end_offset is not None:
             reached = answer.next_offset if answer.redo is None else answer.redo.last + 1
             if reached > end_offset:

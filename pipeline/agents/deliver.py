@@ -10,19 +10,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
+
+import structlog
 
 from connectors.base import Delivery
 from connectors.driver import Driver, Finished, Job
 from pipeline.agents.app import TAKE_WITHIN_S, Worker, ack_in_order, guarded
 from pipeline.agents.deadletter import Cause, DeadLetters, unreadable
 from pipeline.core.outcome import Delivered, Rejected
+from pipeline.state.ledger import LedgerUnavailable
 from pipeline.topology import RESULTS, sink_topic
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.cloudevents import REPLAY
 from pipeline.wire.records import decode_event
+
+log = structlog.get_logger(__name__)
 
 ROUND_EVENTS = 32
 """Events per round: few, so that a result is known soon; lanes run inside a round."""
@@ -109,8 +114,23 @@ class Deliverer:
         return sent
 
 
-def register(worker: Worker, deliverer: Deliverer, *, name: str) -> None:
-    """Put the agent into the app."""
+def register(
+    worker: Worker,
+    deliverer: Deliverer,
+    *,
+    name: str,
+    check: Callable[[], Awaitable[str | None]],
+) -> None:
+    """Put the agent into the app. `check` says what is weak about the ledger, once at start."""
+
+    @worker.app.task  # type: ignore[untyped-decorator]  # Faust has no types
+    async def check_ledger() -> None:
+        try:
+            weakness = await check()
+        except LedgerUnavailable as error:
+            weakness = f"The ledger could not be checked: {error}."
+        if weakness:
+            log.warning("ledger is weak", detail=weakness)
 
     @worker.app.agent(deliverer.channel, name=name, concurrency=1)
     async def deliver(stream: Any) -> AsyncIterator[int]:  # noqa: ANN401

@@ -162,10 +162,14 @@ class Inbox(_Connection):
         # Before connecting: a kept session delivers as soon as it is there again.
         self._paho.manual_ack_set(on=True)
 
-    async def subscribe(self, topic_filter: str) -> None:
-        """Subscribe with QoS 1; RefusedError where the broker will not."""
+    async def subscribe(self, topic_filter: str, *, instead_of: str) -> None:
+        """Subscribe with QoS 1; RefusedError where the broker will not.
+
+        `instead_of` is another filter that the session may still have from an earlier run.
+        """
         try:
             codes = await self._client.subscribe(topic_filter, qos=1)
+            await self._client.unsubscribe(instead_of)
         except aiomqtt.MqttError as error:
             raise ConnectionLostError(f"Subscribing failed: {error}.") from error
         refused = [code for code in codes if getattr(code, "value", code) >= _FAILED]

@@ -29,17 +29,25 @@ BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 log = structlog.get_logger(__name__)
 
 
-async def run(settings: Settings, *, instance: str = "bridge-0", stop: asyncio.Event) -> None:
+async def run(
+    settings: Settings,
+    *,
+    instance: str = "bridge-0",
+    stop: asyncio.Event,
+    shared: bool = True,
+) -> None:
     """Carry messages until `stop` is set. Heals whatever fails; SettingsError only.
 
     `instance` names the MQTT session and must be the same after a restart, and another one
-    for each bridge that runs beside it.
+    for each bridge that runs beside it. `shared` False subscribes for this bridge alone: then
+    no other may run beside it. Mosquitto 2.0.11 forgets shared subscriptions when it restarts
+    (others it keeps), and throws away what devices send until the bridge has connected again.
     """
     address = Address.parse(settings.mqtt_url)
     counters = Counters()
     failures, down_since = 0, time.monotonic()
     while not stop.is_set():
-        session = Session(settings, instance, address, counters)
+        session = Session(settings, instance, address, counters, shared=shared)
         try:
             await session.run(stop, down_since)
         except Exception as error:

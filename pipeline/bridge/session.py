@@ -26,7 +26,8 @@ from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
 from pipeline.wire.records import encode_batch, encode_quarantined
 
-SUBSCRIPTION = "$share/fieldline/telemetry/+/+"
+ALONE = "telemetry/+/+"
+SHARED = f"$share/fieldline/{ALONE}"
 """A shared subscription: several bridges divide the messages among them."""
 SESSION_EXPIRY_S = 7 * 86_400
 """How long the broker keeps messages for a bridge that is away."""
@@ -78,10 +79,17 @@ class Session:
     """
 
     def __init__(
-        self, settings: Settings, instance: str, address: Address, counters: Counters
+        self,
+        settings: Settings,
+        instance: str,
+        address: Address,
+        counters: Counters,
+        *,
+        shared: bool,
     ) -> None:
         self._settings = settings
         self._instance = instance
+        self._filters = (SHARED, ALONE) if shared else (ALONE, SHARED)
         self._codec = Codec()
         self._counters = counters
         self._inbox = Inbox(
@@ -113,7 +121,7 @@ class Session:
             self._partitions = await kafka.partitions_of(self._producer, READINGS)
             await kafka.partitions_of(self._producer, QUARANTINE)
             async with self._inbox:
-                await self._inbox.subscribe(SUBSCRIPTION)
+                await self._inbox.subscribe(self._filters[0], instead_of=self._filters[1])
                 self.connected = True
                 log.info(
                     "bridge connected",

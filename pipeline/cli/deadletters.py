@@ -21,7 +21,8 @@ from pipeline.settings import Settings, SettingsError, load
 from pipeline.state.ledger import Ledger
 from pipeline.state.routes_file import load_routes
 from pipeline.topology import LAKE
-from pipeline.wire.avro import Codec, UnreadableError
+from pipeline.wire.avro import UnreadableError
+from pipeline.wire.codecs import make_codec
 from pipeline.wire.records import decode_event
 
 app = typer.Typer(help="Dead letters: list, show, replay.", no_args_is_help=True)
@@ -39,7 +40,7 @@ def _sinks(settings: Settings, sink: str) -> list[str]:
 
 
 async def _entries(settings: Settings, sink: str) -> list[tuple[str, Entry]]:
-    codec = Codec()
+    codec = make_codec(settings)
     return [
         (name, entry)
         for name in _sinks(settings, sink)
@@ -139,7 +140,7 @@ def show(name: Name, *, sink: Sink = "", as_json: Json = False) -> None:
             table.add_row(f"[bold]{label}[/]", text)
         console.print(table)
         try:
-            event = decode_event(Codec(), record["payload"])
+            event = decode_event(make_codec(settings), record["payload"])
         except UnreadableError as error:
             console.print(f"\nPayload of {len(record['payload'])} bytes: {error}.")
             return
@@ -167,7 +168,7 @@ def replay(
 
     async def run() -> None:
         settings = load()
-        codec = Codec()
+        codec = make_codec(settings)
         entries = await _entries(settings, sink)
         if every:
             states = await _states(settings, entries)

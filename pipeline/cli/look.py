@@ -12,7 +12,7 @@ import typer
 from aiokafka.admin import AIOKafkaAdminClient
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.core.balance import Line
 from pipeline.core.routing import sinks_of
@@ -22,7 +22,7 @@ from pipeline.settings import Settings, load
 from pipeline.state.routes_file import load_routes
 from pipeline.topology import Topic
 from pipeline.topology import topics as all_topics
-from pipeline.wire.avro import Codec
+from pipeline.wire.codecs import make_codec
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -60,7 +60,16 @@ def topology(
     if mermaid:
         typer.echo(draw.mermaid(_topics(settings)), nl=False)
         return
-    table = Table("topic", "key", "schema", "from", "to", "parts", "kept", box=box.SIMPLE_HEAD)
+    table = Table(
+        Column("topic", no_wrap=True),
+        "key",
+        "schema",
+        "from",
+        "to",
+        "parts",
+        Column("kept", no_wrap=True),
+        box=box.SIMPLE_HEAD,
+    )
     for topic in _topics(settings):
         table.add_row(
             topic.name,
@@ -132,7 +141,7 @@ def balance(*, as_json: Json = False) -> None:
     async def run() -> list[Line]:
         settings = load()
         routes = load_routes(settings.routes_file)
-        keeper = BookKeeper(settings, Books(codec=Codec(), routes=routes))
+        keeper = BookKeeper(settings, Books(codec=make_codec(settings), routes=routes))
         async with _admin(settings) as admin:
             try:
                 await keeper.start()

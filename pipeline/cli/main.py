@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -27,6 +28,9 @@ app.add_typer(deadletters.app, name="dlq")
 
 def run() -> None:
     """Entry point: an error is one sentence and an exit code, never a traceback."""
+    # The clients log each failed attempt; a person gets the one sentence below instead.
+    for library in ("aiokafka", "asyncio"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         code = app(standalone_mode=False)
     except click.exceptions.Abort:
@@ -44,6 +48,8 @@ def run() -> None:
         text = sentence(error, settings)
         if text is None:
             raise
-        Console(stderr=True).print(f"[bold red]fieldline:[/] {text}", highlight=False)
+        Console(stderr=True, soft_wrap=True).print(
+            f"[bold red]fieldline:[/] {text}", highlight=False
+        )
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

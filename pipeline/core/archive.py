@@ -230,6 +230,11 @@ class RangeBuffer(Generic[M]):
         return self._first
 
     @property
+    def seen_before(self) -> Seen:
+        """Memory at the end of the last complete range."""
+        return self._before
+
+    @property
     def rows(self) -> int:
         """Rows waiting."""
         return self._rows

@@ -39,8 +39,8 @@ async def read(settings: Settings, codec: Codec, sink: str) -> list[Entry]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False
     )
-    await consumer.start()
     try:
+        await consumer.start()
         partitions = await topic_partitions(consumer, [dlq_topic(sink)])
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
@@ -85,8 +85,8 @@ async def replay(
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.kafka_bootstrap, acks="all", enable_idempotence=True
     )
-    await producer.start()
     try:
+        await producer.start()
         for entry, event in events:
             await producer.send_and_wait(
                 sink_topic(sink),

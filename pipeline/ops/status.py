@@ -53,8 +53,8 @@ async def lags(admin: AIOKafkaAdminClient, settings: Settings) -> list[Lag]:
         if f"fieldline-{worker}" in groups
     ]
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap)
-    await consumer.start()
     try:
+        await consumer.start()
         ends = await consumer.end_offsets(
             await topic_partitions(consumer, dict.fromkeys(topic for _, topic in consumed))
         )

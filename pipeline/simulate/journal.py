@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
         _field("kind", pa.string(), "pipeline.simulate.plan.Kind"),
         _field("reason", pa.string(), "expected quarantine reason if malformed", nullable=True),
         _field("readings", pa.int32(), "readings it counts for"),
-        _field("sent_ms", pa.int64(), "when it was first published, ms since the epoch, UTC"),
+        _field("sent_ms", pa.int64(), "when it was handed to MQTT, ms since the epoch, UTC"),
         _field("acknowledged", pa.bool_(), "whether the broker acknowledged it"),
     ]
 )

@@ -4,9 +4,9 @@ At least once: where a connection is lost, all messages without a PUBACK are sen
 order, and counted. Whether the first copy had arrived nobody can know, so such a message may
 be a further duplicate to the pipeline, beyond the plan's.
 
-MQTT throws away what nobody has subscribed to. So the first message is repeated until the
-broker says that somebody has (a bridge that was there once keeps its session), and only
-then the others follow.
+MQTT throws away what nobody has subscribed to, and says so in its PUBACK (MQTT 5.0, reason
+code 0x10). Such a message is repeated, alone, until somebody has subscribed; only then the
+others follow. A bridge that was there once keeps its session, so this is rare.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from pipeline.simulate.render import Run
 
 __all__ = ["Expected", "Knobs", "Played", "Progress", "SimulatorError", "State", "play"]
 
-WINDOW = 500
-"""Messages under way without an acknowledgement."""
+WINDOW = 100
+"""Messages under way without an acknowledgement. Below the dedup window, so that sending
+again what a connection lost cannot make a numbered sample too late."""
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
 FRUITLESS = 10
 """Connections in a row that acknowledge nothing: then a message itself must be the trouble."""
@@ -139,14 +140,15 @@ class _Player:
         self._waiting: dict[int, _Sent] = {}
         self._acknowledged: list[Send] = []
         self._resent = 0
-        self._heard = self._deaf = False
+        self._heard = False
+        self._unheard: dict[int, _Sent] = {}
         self._try_again_at = 0.0
         self._begun = time.monotonic()
         self._reported = 0.0
 
     @property
     def _done(self) -> bool:
-        return self._next == len(self._sends) and not self._waiting
+        return self._next == len(self._sends) and not (self._waiting or self._unheard)
 
     async def play(self, address: Address, client_id: str) -> Played:
         failures = fruitless = 0
@@ -182,11 +184,6 @@ class _Player:
         """Publish and await until all is acknowledged, or stopped and drained."""
         drain_until: float | None = None
         while not self._done:
-            if self._deaf:
-                raise SimulatorError(
-                    "Nobody subscribes to telemetry/+/+ any more, so readings were lost: "
-                    "start a bridge, then play again."
-                )
             now = time.monotonic()
             if self._stop.is_set():
                 drain_until = drain_until or now + _DRAIN_S
@@ -203,18 +200,24 @@ class _Player:
         allowed = int((now - self._begun) * speed) + 1 if speed else len(self._sends)
         end = min(len(self._sends), allowed)
         window = outbox.window if self._heard else 1
-        while self._next < end and len(self._waiting) < window:
-            send = self._sends[self._next]
-            sent = _Sent(
-                self._next,
-                self._run.topic(send),
-                self._run.payload(send),
-                time.time_ns() // 1_000_000,
-            )
-            mid = outbox.publish(sent.topic, sent.payload)
+        while len(self._waiting) < window and (self._unheard or self._next < end):
+            again = self._unheard.pop(min(self._unheard)) if self._unheard else None
+            sent = again or self._prepare(self._next)
+            sent.sent_ms = time.time_ns() // 1_000_000
+            try:
+                mid = outbox.publish(sent.topic, sent.payload)
+            except ConnectionLostError:
+                if again is not None:
+                    self._unheard[again.index] = again
+                raise
             self._waiting[mid] = sent
-            self._next += 1
-            self._readings += send.readings
+            if again is None:
+                self._next += 1
+                self._readings += self._sends[sent.index].readings
+
+    def _prepare(self, index: int) -> _Sent:
+        send = self._sends[index]
+        return _Sent(index, self._run.topic(send), self._run.payload(send), 0)
 
     def _send_again(self, outbox: Outbox) -> None:
         again, self._waiting = list(self._waiting.values()), {}
@@ -236,11 +239,9 @@ class _Player:
             self._heard = True
             self._write(sent, acknowledged=True)
             self._acknowledged.append(self._sends[sent.index])
-        elif self._heard:
-            self._deaf = True
         else:
-            self._next -= 1
-            self._readings -= self._sends[sent.index].readings
+            self._heard = False
+            self._unheard[sent.index] = sent
             self._try_again_at = time.monotonic() + _UNHEARD_S
 
     def _write(self, sent: _Sent, *, acknowledged: bool) -> None:
@@ -273,14 +274,15 @@ class _Player:
             return
 
     def _result(self) -> Played:
-        for sent in self._waiting.values():
+        unconfirmed = [*self._waiting.values(), *self._unheard.values()]
+        for sent in unconfirmed:
             self._write(sent, acknowledged=False)
         self._report(State.ENDED)
         return Played(
             expected=expect(self._acknowledged),
             messages=len(self._acknowledged),
             resent=self._resent,
-            unconfirmed=len(self._waiting),
+            unconfirmed=len(unconfirmed),
             complete=self._done,
             seconds=time.monotonic() - self._begun,
         )

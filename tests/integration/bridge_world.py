@@ -94,10 +94,10 @@ class World:
             await admin.close()
 
     @contextlib.asynccontextmanager
-    async def bridge(self) -> AsyncIterator[asyncio.Task[None]]:
+    async def bridge(self, *, shared: bool = True) -> AsyncIterator[asyncio.Task[None]]:
         """A bridge in this process; stopped in good order at the end."""
         stop = asyncio.Event()
-        task = asyncio.create_task(run(self.settings, stop=stop))
+        task = asyncio.create_task(run(self.settings, stop=stop, shared=shared))
         try:
             yield task
         finally:
@@ -161,6 +161,11 @@ class Reader:
     @property
     def readings(self) -> int:
         return sum(batch.readings for _, batch in self.batches)
+
+    @property
+    def counted(self) -> int:
+        """Readings and what quarantine counts for."""
+        return self.readings + sum(int(str(q["readings"])) for q in self.quarantined)
 
     def samples(self) -> Iterator[tuple[int, str, int, int, int]]:
         """(partition, device, session, sequence, time) of every sample, in order."""

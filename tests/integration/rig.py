@@ -6,30 +6,30 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from rich.console import Console
 
 from infra.local.job import Job, Plan, start_workers
 from infra.local.report import RunReport
 from infra.local.stack import Stack
 from infra.local.supervisor import Supervisor
+from pipeline.core.detect import At, DeviceState, decide
+from pipeline.ops.books import topic_partitions
 from pipeline.settings import Settings, load
 from pipeline.simulate.player import Knobs
+from pipeline.state import rules_file
+from pipeline.state.registry import load_registry
+from pipeline.topology import EVENTS, READINGS
+from pipeline.wire.avro import Codec
+from pipeline.wire.records import decode_batch, decode_event
 
 SAMPLE = Knobs(engines=30, speed=250.0)
 """About 6,000 messages and 125,000 readings in 25 s: long enough for an outage in the middle."""
 MOMENT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
-    """A run's report, and the alarms it raised as (device, sequence) of the causing sample."""
-
-    report: RunReport
-    alarms: frozenset[tuple[str, int]]
 
 
 class Rig:
@@ -60,21 +60,56 @@ class Rig:
     async def play(
         self,
         knobs: Knobs = SAMPLE,
-        disturb: Callable[[Moments], Awaitable[None]] | None = None,
-    ) -> Ran:
+        disturb: Callable[[Moments], Coroutine[None, None, None]] | None = None,
+    ) -> RunReport:
         """Play a sample; `disturb` runs beside it and chooses its moments."""
         job = Job(Plan(root=self._root, knobs=knobs), self.settings, self.supervisor, self._console)
         trouble = asyncio.create_task(disturb(Moments(job))) if disturb else None
         report = await job.run(started=time.monotonic())
         if trouble is not None:
             await trouble
-        books = job.watch.books
-        alarms = frozenset(
-            (device, sequence)
-            for event, (device, _, sequence) in books.sources.items()
-            if books.severities[event] != "info"
+        return report
+
+    async def events_by_the_log(self) -> set[str]:
+        """Ids that the pure core makes of telemetry.readings, all of it, in one go."""
+        rules, registry = (
+            rules_file.load(self.settings.rules_file),
+            load_registry(self.settings.devices_file),
         )
-        return Ran(report=report, alarms=alarms)
+        states: dict[str, DeviceState] = {}
+        ids: set[str] = set()
+        for message in await self._read(READINGS):
+            decision = decide(
+                states,
+                decode_batch(Codec(), message.value),
+                At(topic=READINGS, partition=message.partition, offset=message.offset),
+                rules,
+                registry,
+                self.settings.dedup_window,
+            )
+            states.update(decision.states)
+            ids |= {event.id for event in decision.events}
+        return ids
+
+    async def events_in_kafka(self) -> set[str]:
+        """Ids in events.business."""
+        return {decode_event(Codec(), m.value).id for m in await self._read(EVENTS)}
+
+    async def _read(self, topic: str) -> list[Any]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap)
+        await consumer.start()
+        try:
+            partitions = await topic_partitions(consumer, [topic])
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            out: list[Any] = []
+            while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
+                for messages in (await consumer.getmany(timeout_ms=200)).values():
+                    out.extend(messages)
+            return out
+        finally:
+            await consumer.stop()
 
     async def outage(self, part: str, seconds: float) -> None:
         """Stop a part, leave it away for so long, and start it again."""

@@ -82,7 +82,7 @@ async def test_a_kafka_producer_can_be_abandoned_by_its_private_parts() -> None:
     [
         ("mqtt://127.0.0.1", Address("127.0.0.1", 1883, tls=False)),
         ("mqtts://broker.example", Address("broker.example", 8883, tls=True)),
-        ("mqtt://u:p%40ss@[::1]:99", Address("::1", 99, tls=False, username="u", password="p@ss")),  # noqa: S106 - an example
+        ("mqtt://u:p%40ss@[::1]:99", Address("::1", 99, tls=False, username="u", password="p@ss")),
     ],
 )
 def test_an_mqtt_url_is_taken_apart(url: str, expected: Address) -> None:
