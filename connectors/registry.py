@@ -7,21 +7,21 @@ from collections.abc import Callable, Mapping
 from connectors.base import Connector
 from connectors.tryton import config as tryton
 from connectors.tryton.protocol import TrytonConnector
-from pipeline.core.registry import Registry
+from pipeline.core.registry import Devices
 from pipeline.settings import Settings, SettingsError
 
 
-def _tryton(settings: Settings, registry: Registry) -> Connector:
+def _tryton(settings: Settings, registry: Devices) -> Connector:
     return TrytonConnector(tryton.from_settings(settings), registry)
 
 
-CONNECTORS: Mapping[str, Callable[[Settings, Registry], Connector]] = {
+CONNECTORS: Mapping[str, Callable[[Settings, Devices], Connector]] = {
     "tryton": _tryton,
 }
 """How to make each: a new system is one folder and one line here."""
 
 
-def make_connector(sink: str, settings: Settings, registry: Registry) -> Connector:
+def make_connector(sink: str, settings: Settings, registry: Devices) -> Connector:
     """The connector of a sink; SettingsError where the routing table names an unknown one."""
     make = CONNECTORS.get(sink)
     if make is None:

@@ -25,7 +25,7 @@ from pipeline.core.routing import sinks_of
 from pipeline.settings import Settings, SettingsError
 from pipeline.state import rules_file
 from pipeline.state.ledger import Ledger
-from pipeline.state.registry import load_registry
+from pipeline.state.registry import LiveRegistry
 from pipeline.state.routes_file import load_routes
 from pipeline.topology import DEDUPLICATED, LAKE, sink_topic
 from pipeline.wire.avro import Codec, UnreadableError
@@ -71,7 +71,7 @@ def _detect(worker: Worker, settings: Settings, codec: Codec) -> None:
             worker,
             codec=codec,
             rules=rules_file.load(settings.rules_file),
-            registry=load_registry(settings.devices_file),
+            registry=LiveRegistry(settings.devices_file),
             window=settings.dedup_window,
         ),
     )
@@ -112,7 +112,7 @@ def _archive(worker: Worker, settings: Settings, codec: Codec) -> None:
 def _deliver(worker: Worker, settings: Settings, codec: Codec, sink: str, instance: int) -> None:
     ledger = Ledger(redis.from_url(settings.redis_url.get_secret_value()))
     driver = Driver(
-        make_connector(sink, settings, load_registry(settings.devices_file)),
+        make_connector(sink, settings, LiveRegistry(settings.devices_file)),
         ledger,
         httpx.AsyncClient(follow_redirects=False),
         RetryPolicy(request_s=settings.delivery_request_s, settle_s=settings.delivery_settle_s),

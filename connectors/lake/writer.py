@@ -87,9 +87,12 @@ class LakeWriter:
     def offer(
         self, partition: int, offset: int, message: Message, *, replay: bool = False
     ) -> Decision | None:
-        """Buffer one message of an open partition, offsets rising; None where it is not open.
+        """Buffer one message of an open partition; None where it is not open.
 
-        `replay` marks an event that an operator sent again from a DLQ.
+        A flush makes the offsets up to the highest offered count as being in the lake, so
+        after `open` the caller must begin with the first message that is not committed:
+        messages still in hand from before a rebalance must not be offered. `replay` marks an
+        event that an operator sent again from a DLQ.
         """
         state = self._partitions.get(partition)
         if state is None:
@@ -182,7 +185,11 @@ class LakeWriter:
     ) -> Prepared | base.Halt:
         """The range's objects; built once, however often the store has to be asked."""
         known = state.prepared
-        if known and (known.claim.first, known.claim.last) == (selection.first, selection.last):
+        if known and (known.claim.first, known.claim.last, known.claim.messages) == (
+            selection.first,
+            selection.last,
+            len(selection.messages),
+        ):
             return known
         arguments = (self._dataset, state.topic, partition, selection)
         try:

@@ -45,7 +45,7 @@ from pipeline.core.outcome import (
     Scope,
     Unknown,
 )
-from pipeline.core.registry import Registry
+from pipeline.core.registry import Devices
 
 BATCH_SIZE = 25
 """Orders in one transaction: 50 were hardly faster (measured), and lock the tables longer."""
@@ -71,7 +71,7 @@ class TrytonConnector:
     name = "tryton"
     batch_size = BATCH_SIZE
 
-    def __init__(self, config: TrytonConfig, registry: Registry) -> None:
+    def __init__(self, config: TrytonConfig, registry: Devices) -> None:
         self._registry = registry
         self._records = Records(Session(config))
 

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import faust
-import structlog
 
+from pipeline.agents.rounds import Holdings, Rounds, Step, tracked
 from pipeline.settings import Settings
 from pipeline.topology import topics
-
-log = structlog.get_logger(__name__)
-
-HALTED = 70
-"""Exit code of a worker that cannot go on (EX_SOFTWARE, sysexits.h): start it again."""
-
-TAKE_EVENTS = 256
-TAKE_WITHIN_S = 0.02
 
 
 def make_app(settings: Settings, *, role: str, instance: int) -> faust.App:
@@ -77,10 +66,28 @@ class Worker:
         self, settings: Settings, *, role: str, instance: int, sinks: tuple[str, ...]
     ) -> None:
         self.app = make_app(settings, role=role, instance=instance)
+        self.holdings = Holdings()
+        self.app.transport.Consumer = tracked(self.holdings)  # type: ignore[misc]  # one app only
         self._role = role
         self._map = {topic.name: topic for topic in topics(sinks)}
         self.consumed: set[str] = set()
         self.produced: set[str] = set()
+
+        @self.app.on_partitions_revoked.connect
+        async def revoked(*_: object, **__: object) -> None:
+            self.holdings.lose()
+
+    def agent(self, channel: Any, step: Step, *, name: str, limit: int) -> None:  # noqa: ANN401
+        """Register an agent: `step` gets the events of `channel` in rounds of up to `limit`."""
+        rounds = Rounds(self.holdings, step, limit=limit)
+
+        @self.app.agent(channel, name=name, concurrency=1)
+        async def feed(stream: Any) -> None:  # noqa: ANN401
+            await rounds.feed(stream)
+
+        @self.app.task  # type: ignore[untyped-decorator]  # Faust has no types
+        async def run() -> None:
+            await rounds.run()
 
     def source(self, name: str) -> Any:  # noqa: ANN401 - Faust has no types
         """Topic `name` to consume, keys and values as bytes; TopologyError if not ours."""
@@ -100,38 +107,3 @@ class Worker:
         return self.app.topic(
             name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
-
-
-def ack_in_order(events: Sequence[Any]) -> None:
-    """Acknowledge events in offset order per partition.
-
-    Faust's commit treats a gap at the head as none (faust-rules 1), so a later offset must
-    never be acknowledged before an earlier one.
-    """
-    for event in sorted(
-        events, key=lambda e: (e.message.topic, e.message.partition, e.message.offset)
-    ):
-        event.ack()
-
-
-async def guarded(step: Callable[..., Awaitable[Any]], *args: object) -> Any:  # noqa: ANN401
-    """Run one step of an agent; what it cannot handle itself ends the worker.
-
-    An exception that left the agent would acknowledge the events in hand (faust-rules 2).
-    Exiting at once, without commit or clean-up, is the one way that is safe whatever
-    happened: it is what a SIGKILL does, and the supervisor starts the worker again.
-    """
-    try:
-        return await step(*args)
-    except Exception as error:
-        log.critical(
-            "worker halts", error=type(error).__name__, detail=str(error)[:500], exc_info=True
-        )
-        halt()
-
-
-def halt() -> None:
-    """End the process now, nothing committed; the supervisor restarts it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(HALTED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -17,13 +17,16 @@ from faust.types import TP
 
 from connectors.lake.base import Flushed, Halt, Retry, Wait
 from connectors.lake.writer import LakeWriter
-from pipeline.agents.app import TAKE_EVENTS, TAKE_WITHIN_S, Worker, ack_in_order, guarded, halt
+from pipeline.agents.app import Worker
+from pipeline.agents.halt import guarded, halt
+from pipeline.agents.rounds import Round
 from pipeline.core.archive import MAX_OFFSET, Resume
 from pipeline.wire.avro import UnreadableError
 from pipeline.wire.cloudevents import REPLAY
 
 log = structlog.get_logger(__name__)
 
+ROUND_EVENTS = 256
 TICK_S = 0.5
 RETRY_S = 1.0
 _HELD_EVENTS = 20_000
@@ -60,44 +63,56 @@ class Archiver:
         self._held.clear()
         self._open.clear()
 
-    async def round(self, events: list[Any]) -> int:
-        """Buffer messages, flush what is due; returns how many were taken."""
+    async def round(self, hand: Round) -> None:
+        """Buffer messages and flush what is due."""
         async with self._lock:
-            for event in events:
-                await self._take(event)
-            for partition in {event.message.partition for event in events}:
-                while not await self._flush_if_due(partition):
+            for event in hand.events:
+                if not await self._take(hand, event):
+                    return
+            for partition in {event.message.partition for event in hand.events}:
+                while not (hand.lost or await self._flush_if_due(partition)):
                     if len(self._held[partition]) < _HELD_EVENTS:
                         break
-        return len(events)
 
-    async def tick(self) -> int:
-        """Flush what has become due by its age; returns how many partitions were looked at."""
+    async def tick(self, _: object = None) -> None:
+        """Flush what has become due by its age."""
         async with self._lock:
             for partition in list(self._open):
                 await self._flush_if_due(partition)
-            return len(self._open)
 
-    async def _take(self, event: Any) -> None:  # noqa: ANN401 - Faust has no types
+    async def _take(self, hand: Round, event: Any) -> bool:  # noqa: ANN401 - Faust has no types
+        """Buffer one message; False where a rebalance took it away meanwhile.
+
+        Nothing lost may be offered: it would stand in the lake's range before the earlier
+        messages that come again, and those would then be taken for old ones.
+        """
         message = event.message
         partition = message.partition
-        await self._ensure_open(partition)
-        offered = True
+        await self._ensure_open(hand, partition)
+        if hand.lost:
+            return False
         try:
             decoded = self._decode(message.value)
         except UnreadableError as error:
             await (await self._refuse(message, error))
-            offered = False
+            if hand.lost:
+                return False
+            self._held[partition].append((event, False))
         else:
             replay = REPLAY in dict(message.headers or {})
             self._writer.offer(partition, message.offset, decoded, replay=replay)
-        self._held[partition].append((event, offered))
+            self._held[partition].append((event, True))
+        return True
 
-    async def _ensure_open(self, partition: int) -> None:
-        while partition not in self._open:
+    async def _ensure_open(self, hand: Round, partition: int) -> None:
+        while partition not in self._open and not hand.lost:
             end = self._end_offset(partition)
             opened = await self._writer.open(self.topic, partition, end_offset=end)
-            if isinstance(opened, Resume):
+            if not isinstance(opened, Resume):
+                await self._wait(partition, opened)
+            elif hand.lost:
+                self._writer.drop(partition)
+            else:
                 self._open.add(partition)
                 log.info(
                     "lake resumes",
@@ -105,8 +120,6 @@ class Archiver:
                     partition=partition,
                     next_offset=opened.next_offset,
                 )
-            else:
-                await self._wait(partition, opened)
 
     async def _flush_if_due(self, partition: int) -> bool:
         """True unless something is due and S3 is away."""
@@ -124,14 +137,19 @@ class Archiver:
         return True
 
     def _ack(self, partition: int, last_offset: int) -> None:
+        # After a rebalance nothing is held any more, so nothing lost is acknowledged.
         held = self._held[partition]
-        ack_in_order([e for e, _ in held if e.message.offset <= last_offset])
+        for event, _ in held:
+            if event.message.offset <= last_offset:
+                self._worker.holdings.acks.finish(event.message.tp, event.message.offset)
         self._held[partition] = [h for h in held if h[0].message.offset > last_offset]
 
     async def _wait(self, partition: int, outcome: Retry | Halt) -> None:
-        log.warning("lake waits", topic=self.topic, partition=partition, reason=outcome.reason)
+        said = {"topic": self.topic, "partition": partition, "reason": outcome.reason}
         if isinstance(outcome, Halt):
+            log.critical("lake and topic contradict each other", **said)
             halt()
+        log.warning("lake waits", **said)
         await asyncio.sleep(RETRY_S)
 
     def _end_offset(self, partition: int) -> int | None:
@@ -142,16 +160,9 @@ class Archiver:
 def register(worker: Worker, archiver: Archiver) -> None:
     """Put one topic's agent into the app."""
     name = f"archive-{archiver.topic}"
-
-    @worker.app.agent(archiver.channel, name=name, concurrency=1)
-    async def archive(stream: Any) -> AsyncIterator[int]:  # noqa: ANN401
-        async for events in stream.noack_take(TAKE_EVENTS, within=TAKE_WITHIN_S):
-            yield await guarded(archiver.round, events)
+    worker.agent(archiver.channel, archiver.round, name=name, limit=ROUND_EVENTS)
+    worker.holdings.on_loss(archiver.forget)
 
     @worker.app.timer(interval=TICK_S, name=f"{name}-tick")  # type: ignore[untyped-decorator]  # Faust has no types
     async def tick() -> None:
-        await guarded(archiver.tick)
-
-    @worker.app.on_partitions_revoked.connect
-    async def revoked(*_: object, **__: object) -> None:
-        archiver.forget()
+        await guarded(archiver.tick, None)

@@ -8,9 +8,8 @@ two of these repeats a result or a dead letter under the same event id; nothing 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -18,8 +17,10 @@ import structlog
 
 from connectors.base import Delivery
 from connectors.driver import Driver, Finished, Job
-from pipeline.agents.app import TAKE_WITHIN_S, Worker, ack_in_order, guarded
+from pipeline.agents.app import Worker
 from pipeline.agents.deadletter import Cause, DeadLetters, unreadable
+from pipeline.agents.rounds import Round
+from pipeline.core.events import fingerprint
 from pipeline.core.outcome import Delivered, Rejected
 from pipeline.state.ledger import LedgerUnavailable
 from pipeline.topology import RESULTS, sink_topic
@@ -44,12 +45,16 @@ class Deliverer:
         self._results = worker.target(RESULTS)
         self._dead = DeadLetters(worker, sink=sink, codec=codec)
 
-    async def round(self, events: list[Any]) -> int:
-        """Deliver messages, in order per device; returns how many."""
+    async def round(self, hand: Round) -> None:
+        """Deliver messages, in order per device.
+
+        A lost round is delivered to its end all the same: the ledger knows it, and the next
+        owner finds it there.
+        """
         jobs: list[Job] = []
         messages: dict[int, Any] = {}
         sent: list[Any] = []
-        for event in events:
+        for event in hand.events:
             message = event.message
             try:
                 decoded = decode_event(self._codec, message.value)
@@ -58,7 +63,7 @@ class Deliverer:
                 continue
             job = Job(
                 delivery=Delivery(event=decoded, key=decoded.id),
-                payload_hash=hashlib.sha256(message.value).hexdigest(),
+                payload_hash=fingerprint(decoded),
                 replay=REPLAY in dict(message.headers or {}),
             )
             jobs.append(job)
@@ -71,8 +76,7 @@ class Deliverer:
                 done.append(finished)
         await asyncio.gather(*sent)
         await self._driver.settle(*done)
-        ack_in_order(events)
-        return len(done)
+        hand.acknowledge()
 
     async def _report(self, message: Any, finished: Finished) -> list[Any]:  # noqa: ANN401
         now_ms = int(time.time() * 1000)
@@ -132,7 +136,4 @@ def register(
         if weakness:
             log.warning("ledger is weak", detail=weakness)
 
-    @worker.app.agent(deliverer.channel, name=name, concurrency=1)
-    async def deliver(stream: Any) -> AsyncIterator[int]:  # noqa: ANN401
-        async for events in stream.noack_take(ROUND_EVENTS, within=TAKE_WITHIN_S):
-            yield await guarded(deliverer.round, events)
+    worker.agent(deliverer.channel, deliverer.round, name=name, limit=ROUND_EVENTS)

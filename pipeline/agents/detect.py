@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from pipeline.agents.app import TAKE_EVENTS, TAKE_WITHIN_S, Worker, ack_in_order, guarded
+from pipeline.agents.app import Worker
+from pipeline.agents.rounds import Round
 from pipeline.agents.unreadable import Quarantine
-from pipeline.core.detect import At, Decision, decide
+from pipeline.core.detect import At, Decision, DeviceState, decide
 from pipeline.core.quarantine import Reason
-from pipeline.core.registry import Registry
+from pipeline.core.registry import Devices
 from pipeline.core.rules import Rules
 from pipeline.state import device_state
 from pipeline.state.table import DeviceTable
@@ -25,6 +26,8 @@ from pipeline.topology import DEDUPLICATED, EVENTS, READINGS
 from pipeline.wire import cloudevents
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.records import decode_batch, encode_deduplicated, encode_event
+
+ROUND_EVENTS = 256
 
 
 class Detector:
@@ -36,7 +39,7 @@ class Detector:
         *,
         codec: Codec,
         rules: Rules,
-        registry: Registry,
+        registry: Devices,
         window: int,
     ) -> None:
         self._codec = codec
@@ -48,52 +51,60 @@ class Detector:
         self._events = worker.target(EVENTS)
         self._quarantine = Quarantine(worker, codec)
         # Decoded rows of the partitions we own: a cache of the table, dropped on rebalance.
-        self._states: dict[int, dict[str, Any]] = defaultdict(dict)
+        self._states: dict[int, dict[str, DeviceState]] = defaultdict(dict)
 
     def forget(self) -> None:
         """Drop the cache: after a rebalance another worker may have moved the state on."""
         self._states.clear()
 
-    async def round(self, events: list[Any]) -> int:
-        """Process messages of any partitions, in order; returns how many."""
-        changed: dict[int, dict[str, Any]] = defaultdict(dict)
+    async def round(self, hand: Round) -> None:
+        """Process messages of any partitions, in order."""
+        changed: dict[int, dict[str, DeviceState]] = defaultdict(dict)
         sent: list[Any] = []
-        for event in events:
+        for event in hand.events:
+            if hand.lost:
+                return
             message = event.message
             try:
                 batch = decode_batch(self._codec, message.value)
             except UnreadableError as error:
-                sent.append(
-                    await self._quarantine.send(message, error, reason=Reason.UNREADABLE_BATCH)
-                )
+                refused = self._quarantine.send(message, error, reason=Reason.UNREADABLE_BATCH)
+                sent.append(await refused)
                 continue
-            states = self._load(message.partition, batch.devices)
             decision = decide(
-                states,
+                self._load(message.partition, batch.devices, changed[message.partition]),
                 batch,
                 At(topic=message.topic, partition=message.partition, offset=message.offset),
                 self._rules,
                 self._registry,
                 self._window,
             )
-            sent.extend(await self._emit(message, decision))
-            self._states[message.partition].update(decision.states)
             changed[message.partition].update(decision.states)
+            sent.extend(await self._emit(message, decision))
         await asyncio.gather(*sent)
         for partition, states in changed.items():
+            if hand.lost:
+                return
             rows = {device: device_state.encode(state) for device, state in states.items()}
             await self._table.write(partition, rows)
-        ack_in_order(events)
-        return len(events)
+        if not hand.lost:
+            for partition, states in changed.items():
+                self._states[partition].update(states)
+            hand.acknowledge()
 
-    def _load(self, partition: int, devices: tuple[str, ...]) -> Mapping[str, Any]:
+    def _load(
+        self, partition: int, devices: tuple[str, ...], changed: Mapping[str, DeviceState]
+    ) -> Mapping[str, DeviceState]:
+        """States of these devices: of this round, else cached, else from the table."""
         cache = self._states[partition]
+        found: dict[str, DeviceState] = {}
         for device in devices:
-            if device not in cache:
-                row = self._table.read(partition, device)
-                if row is not None:
-                    cache[device] = device_state.decode(row)
-        return {device: cache[device] for device in devices if device in cache}
+            state = changed.get(device) or cache.get(device)
+            if state is None and (row := self._table.read(partition, device)) is not None:
+                state = cache[device] = device_state.decode(row)
+            if state is not None:
+                found[device] = state
+        return found
 
     async def _emit(self, message: Any, decision: Decision) -> list[Any]:  # noqa: ANN401
         sent = [
@@ -117,16 +128,5 @@ class Detector:
 
 def register(worker: Worker, detector: Detector) -> None:
     """Put the agent into the app."""
-
-    @worker.app.agent(worker.source(READINGS), name="detect", concurrency=1)
-    async def detect(stream: Any) -> AsyncIterator[int]:  # noqa: ANN401
-        async for events in stream.noack_take(TAKE_EVENTS, within=TAKE_WITHIN_S):
-            yield await guarded(detector.round, events)
-
-    @worker.app.on_partitions_revoked.connect
-    async def revoked(*_: object, **__: object) -> None:
-        detector.forget()
-
-    @worker.app.on_partitions_assigned.connect
-    async def assigned(*_: object, **__: object) -> None:
-        detector.forget()
+    worker.agent(worker.source(READINGS), detector.round, name="detect", limit=ROUND_EVENTS)
+    worker.holdings.on_loss(detector.forget)

@@ -6,16 +6,19 @@ The event's bytes and headers go on as they came, so every sink sees the same en
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from pipeline.agents.app import TAKE_EVENTS, TAKE_WITHIN_S, Worker, ack_in_order, guarded
+from pipeline.agents.app import Worker
+from pipeline.agents.rounds import Round
 from pipeline.agents.unreadable import Quarantine
 from pipeline.core.quarantine import Reason
 from pipeline.core.routing import Route, sinks_for, sinks_of
 from pipeline.topology import EVENTS, sink_topic
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.records import decode_event
+
+ROUND_EVENTS = 256
 
 
 class FanOut:
@@ -27,12 +30,15 @@ class FanOut:
         self._sinks = {sink: worker.target(sink_topic(sink)) for sink in sinks_of(routes)}
         self._quarantine = Quarantine(worker, codec)
 
-    async def round(self, events: list[Any]) -> int:
-        """Forward messages in order; returns how many records went to sinks."""
-        sent = [record for event in events for record in await self._forward(event.message)]
+    async def round(self, hand: Round) -> None:
+        """Forward messages in order; wait until Kafka has them."""
+        sent: list[Any] = []
+        for event in hand.events:
+            if hand.lost:
+                return
+            sent.extend(await self._forward(event.message))
         await asyncio.gather(*sent)
-        ack_in_order(events)
-        return len(sent)
+        hand.acknowledge()
 
     async def _forward(self, message: Any) -> list[Any]:  # noqa: ANN401
         try:
@@ -52,8 +58,4 @@ class FanOut:
 
 def register(worker: Worker, fan_out: FanOut) -> None:
     """Put the agent into the app."""
-
-    @worker.app.agent(worker.source(EVENTS), name="fanout", concurrency=1)
-    async def fanout(stream: Any) -> AsyncIterator[int]:  # noqa: ANN401
-        async for events in stream.noack_take(TAKE_EVENTS, within=TAKE_WITHIN_S):
-            yield await guarded(fan_out.round, events)
+    worker.agent(worker.source(EVENTS), fan_out.round, name="fanout", limit=ROUND_EVENTS)

@@ -61,7 +61,7 @@ async def run(
             log.warning(
                 "bridge interrupted",
                 instance=instance,
-                cause=f"{type(error).__name__}: {error}".rstrip(": "),
+                cause=_cause(error),
                 dropped_messages=session.held_messages,
                 down_s=round(now - down_since, 1),
                 retry_in_s=wait_s,
@@ -69,6 +69,11 @@ async def run(
             )
             await _wait(stop, wait_s)
     log.info("bridge stopped", instance=instance, **asdict(counters))
+
+
+def _cause(error: Exception) -> str:
+    name, text = type(error).__name__, str(error)
+    return text if name in text else f"{name}: {text}"  # aiokafka's texts have it in them
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

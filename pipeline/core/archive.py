@@ -12,6 +12,7 @@ after a crash, so a message whose source position is not above the greatest seen
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Generator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -208,14 +209,17 @@ class _Entry(Generic[M]):
 class RangeBuffer(Generic[M]):
     """Messages of one topic-partition on their way into the next range.
 
-    Pure bookkeeping: no clock, no I/O. Offsets must be offered in rising order; what was
-    offered before is recognised. `advance` moves to the next range, and nothing else does,
-    so a flush that fails or is abandoned at any point can simply be tried again.
+    Pure bookkeeping: no clock, no I/O. Offsets may be offered again, and lower ones after
+    higher ones as long as the range is not flushed. A flush makes all offsets up to its last
+    count as being in the lake, so everything below must have been offered by then.
+    `advance` moves to the next range, and nothing else does, so a flush that fails or is
+    abandoned at any point can simply be tried again.
     """
 
     def __init__(self, start: Resume, limits: Limits) -> None:
         self._limits = limits
         self._entries: list[_Entry[M]] = []
+        self._offsets: set[int] = set()
         self._first = start.next_offset
         self._offered = start.next_offset - 1
         self._before = start.seen
@@ -249,10 +253,15 @@ class RangeBuffer(Generic[M]):
         self._unsettled = True
         if offset < self._first:
             return Decision.SKIP_ALREADY_IN_LAKE
-        if offset <= self._offered:
+        if offset in self._offsets:
             return Decision.SKIP_BUFFERED
-        self._offered = offset
+        self._offsets.add(offset)
         entry = _Entry(offset, message, arrival)
+        if offset < self._offered:
+            # Not seen, though a later one was: a consumer that went back over a gap.
+            insort(self._entries, entry, key=lambda e: e.offset)
+            return self._refold()[offset]
+        self._offered = offset
         decision = self._fold(entry)
         if decision is Decision.TAKE or arrival.event_id is not None:
             # A repeated id is kept too: in a range that is cut elsewhere it may count.
@@ -304,6 +313,7 @@ class RangeBuffer(Generic[M]):
         self._before = claim.seen
         self._claimed = None
         self._entries = [entry for entry in self._entries if entry.offset > claim.last]
+        self._offsets = {offset for offset in self._offsets if offset > claim.last}
         self._unsettled = self._offered > claim.last
         self._since_ms = None
         self._refold()
@@ -313,13 +323,12 @@ class RangeBuffer(Generic[M]):
         self._unsettled = False
         self._since_ms = None
 
-    def _refold(self) -> None:
+    def _refold(self) -> dict[int, Decision]:
         self._memory = _Memory(self._before)
         self._rows = 0
         self._taken = 0
         self._days: set[int] = set()
-        for entry in self._entries:
-            self._fold(entry)
+        return {entry.offset: self._fold(entry) for entry in self._entries}
 
     def _fold(self, entry: _Entry[M]) -> Decision:
         decision = self._memory.decide(entry.arrival)

@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.core import anomaly, dedup, episodes
 from pipeline.core.events import Source
+from pipeline.core.rules import GROUPS
 from pipeline.core.telemetry import DeduplicatedBatch
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pipeline.core.events import BusinessEvent
-    from pipeline.core.registry import Registry
+    from pipeline.core.registry import Devices
     from pipeline.core.rules import Columns, Rules
     from pipeline.core.telemetry import TelemetryBatch
 
@@ -109,7 +110,7 @@ def decide(
     batch: TelemetryBatch,
     at: At,
     rules: Rules,
-    registry: Registry,
+    registry: Devices,
     window: int,
 ) -> Decision:
     """Apply one message. `window` is the dedup window in sequence numbers.
@@ -154,7 +155,7 @@ def decide(
 class _Message:
     """One message while it is worked on: its columns as Python numbers, and shared layouts."""
 
-    def __init__(self, batch: TelemetryBatch, at: At, rules: Rules, registry: Registry) -> None:
+    def __init__(self, batch: TelemetryBatch, at: At, rules: Rules, registry: Devices) -> None:
         self.batch = batch
         self.at = at
         self.rules = rules
@@ -215,11 +216,18 @@ class _Message:
         return tuple(self.batch.metrics[i] for i in metrics.tolist())
 
     def raised(self) -> tuple[BusinessEvent, ...]:
-        """Events in order of their samples, numbered."""
-        self.events.sort(key=lambda pair: pair[0])
+        """Events in order of their samples, numbered so that a replay numbers them alike.
+
+        A replay may leave out devices, so an event's number is its sample's place in the
+        message and its group's (one event per group and sample), not a count.
+        """
+        numbered = (
+            (sample * len(GROUPS) + GROUPS.index(event.detector), event)
+            for sample, event in self.events
+        )
         return tuple(
             replace(event, source=replace(event.source, index=index))
-            for index, (_, event) in enumerate(self.events)
+            for index, event in sorted(numbered, key=lambda pair: pair[0])
         )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pipeline.core.events import Source
-    from pipeline.core.registry import Registry
+    from pipeline.core.registry import Devices
     from pipeline.core.rules import Columns, MetricRule, Rules
 
     Floats = npt.NDArray[np.float64]
@@ -198,7 +198,7 @@ def business_event(
     moment: Moment,
     episodes: Episodes,
     rules: Rules,
-    registry: Registry,
+    registry: Devices,
 ) -> BusinessEvent:
     """The event that lane `lane_index` raises by `metric` at `moment`; noted in `episodes`."""
     lane, rule, source = LANES[lane_index], rules.of(metric), moment.source

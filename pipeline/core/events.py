@@ -20,8 +20,8 @@ class Severity(StrEnum):
 class Source:
     """Coordinates of the message that caused an event.
 
-    `index` is the position among the events of that message; `session` and `sequence`
-    name the device's sample (0 and -1 where it has none).
+    `index` is the place among the events that message can cause, the same in every replay;
+    `session` and `sequence` name the device's sample (0 and -1 where it has none).
     """
 
     topic: str
@@ -75,6 +75,19 @@ def episode_id(*, device_id: str, session: int, metric: str, detector: str, sequ
     episode = "\x1f".join((device_id, str(session), metric, detector, str(sequence)))
     digest = hashlib.sha256(episode.encode()).digest()
     return base64.b32encode(digest[:15]).decode().lower()
+
+
+def fingerprint(event: BusinessEvent) -> str:
+    """SHA-256, hex, of what happened: the ledger refuses a known id with another one.
+
+    Only the facts that make the id go in. How the event is told (owner, wording, rule
+    version) may rightly differ between a first emission and its repetition after a crash,
+    where a person changed the registry or the rules in between.
+    """
+    source = event.source
+    facts = (event.id, event.type, event.device_id, event.detector, event.metric)
+    numbers = (event.occurred_at_ms, source.session, source.sequence)
+    return hashlib.sha256("\x1f".join((*facts, *map(str, numbers))).encode()).hexdigest()
 
 
 def tenant_of(device_id: str) -> str:

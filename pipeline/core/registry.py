@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,14 @@ class DeviceRecord:
     customer_name: str
     customer_tax_id: str
     active: bool
+
+
+class Devices(Protocol):
+    """Where a device's row is looked up."""
+
+    def get(self, device_id: str) -> DeviceRecord | None:
+        """The device's row, or None where it is not registered."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+import structlog
 
 from pipeline.core.registry import DeviceRecord, Registry
 from pipeline.settings import SettingsError
@@ -21,6 +25,10 @@ COLUMNS = (
 MAX_BYTES = 256 * 1024 * 1024
 """Greatest file that is read: about two million devices."""
 MAX_CHARACTERS = 200
+CHECK_S = 1.0
+"""How often a LiveRegistry looks whether its file has changed, seconds."""
+
+log = structlog.get_logger(__name__)
 
 _DEVICE = re.compile(r"[A-Za-z0-9_.:-]{1,128}/[A-Za-z0-9_.:-]{1,128}")
 _ACTIVE = {"true": True, "false": False}
@@ -69,6 +77,50 @@ def load_registry(path: Path) -> Registry:
             f"Line {reader.line_num} of the device registry {path} is not CSV: {error}."
         ) from error
     return Registry(devices)
+
+
+class LiveRegistry:
+    """The registry file as it is now: a change is seen within CHECK_S, without a restart.
+
+    A person mends a customer's row and replays the dead letter; nobody should have to know
+    which workers to restart. A file that has become unusable is told once, and the devices
+    known before stay.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._devices = load_registry(path)
+        self._stamp = _stamp(path)
+        self._checked_s = clock()
+
+    def get(self, device_id: str) -> DeviceRecord | None:
+        """The device's row, or None where it is not registered."""
+        if self._clock() - self._checked_s >= CHECK_S:
+            self._checked_s = self._clock()
+            self._refresh()
+        return self._devices.get(device_id)
+
+    def _refresh(self) -> None:
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._devices = load_registry(self._path)
+        except SettingsError as error:
+            log.warning("device registry unusable, the last good one stays", detail=str(error))
+        else:
+            log.info("device registry read again", devices=len(self._devices.devices))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes when the file does: time of change (ns) and size; (0, 0) where it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return (0, 0)
+    return (stat.st_mtime_ns, stat.st_size)
 
 
 def _check_header(path: Path, header: list[str]) -> None:

@@ -12,9 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import aiomqtt
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -103,19 +101,6 @@ class World:
         finally:
             stop.set()
             await asyncio.wait_for(task, DEADLINE_S)
-
-    async def forget_bridge(self) -> None:
-        """End the bridge's MQTT session, as an expiry would."""
-        parts = urlsplit(self.settings.mqtt_url)
-        client = aiomqtt.Client(
-            parts.hostname or "",
-            parts.port or 0,
-            identifier="fieldline-bridge-0",
-            protocol=aiomqtt.ProtocolVersion.V5,
-            clean_start=True,
-        )
-        async with client:
-            pass
 
     def bridge_process(self) -> subprocess.Popen[bytes]:
         """A bridge in its own process, which a test may kill."""

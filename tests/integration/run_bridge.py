@@ -1,8 +1,9 @@
-"""A bridge as a process of its own, so that a test can kill it."""
+"""A bridge as a process of its own, so that a test can kill it. SIGTERM stops it in good order."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 
 import uvloop
 
@@ -11,7 +12,9 @@ from pipeline.settings import load
 
 
 async def main() -> None:
-    await run(load(), stop=asyncio.Event())
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await run(load(), stop=stop)
 
 
 if __name__ == "__main__":

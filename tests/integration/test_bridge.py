@@ -7,12 +7,18 @@ import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import aiomqtt
+import orjson
 import pyarrow.parquet as pq
 import pytest
+from structlog.testing import capture_logs
 
-from pipeline.bridge.decoders import decode
+from pipeline.bridge import session
+from pipeline.bridge.decoders import MAX_READINGS, decode
+from pipeline.bridge.mqtt import Address
 from pipeline.core.dedup import Seen, Verdict, judge
 from pipeline.core.partition import partition_for
 from pipeline.core.telemetry import NO_SEQUENCE
@@ -23,7 +29,6 @@ from tests.integration.bridge_world import Reader, World, fresh_broker, until, w
 pytestmark = pytest.mark.parts
 
 SESSIONS = iter(range(1, 100))
-AWAY_S = 21.0
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +71,8 @@ def judged(reader: Reader, window: int = 128) -> Expected:
     """What dedup says of the samples in telemetry.readings, in Kafka's order."""
     seen: dict[str, Seen] = defaultdict(Seen)
     counts: Counter[Verdict] = Counter()
-    for _, device, session, sequence, time_ms in reader.samples():
-        said, seen[device] = judge(
-            seen[device], [session], [sequence], [time_ms], [time_ms], window
-        )
+    for _, device, boot, sequence, time_ms in reader.samples():
+        said, seen[device] = judge(seen[device], [boot], [sequence], [time_ms], [time_ms], window)
         counts[Verdict(int(said[0]))] += READINGS
     bad = sum(int(str(q["readings"])) for q in reader.quarantined)
     return Expected(
@@ -115,10 +118,10 @@ async def test_every_form_and_flaw_arrives_once_as_planned_and_in_order(parts: W
             expected = played.expected
             await until_counted(reader, expected.published)
         assert judged(reader) == expected
-        for partition, device, session, sequence, _ in reader.samples():
+        for partition, device, boot, sequence, _ in reader.samples():
             assert partition == partition_for(device.encode(), parts.settings.partitions)
             assert sequence != NO_SEQUENCE
-            assert session
+            assert boot
         reasons = {str(q["reason"]) for q in reader.quarantined}
         assert reasons == {REASONS[flaw].value for flaw in Flaw}
         for q in reader.quarantined:
@@ -147,6 +150,31 @@ async def until_counted(reader: Reader, readings: int) -> None:
     await reader.read(lambda: reader.counted >= readings, f"{readings} readings never came")
 
 
+async def test_batches_larger_than_a_kafka_record_are_divided_and_memory_has_a_bound(
+    parts: World,
+) -> None:
+    large = parts.settings.model_copy(
+        update={"bridge_batch_readings": 100_000, "bridge_linger_ms": 2_000}
+    )
+    messages, each = 2 * session.HELD_READINGS // MAX_READINGS, MAX_READINGS
+    async with parts.reader() as reader, replace(parts, settings=large).bridge():
+        run = await Playing(parts, Knobs(engines=1)).task  # goes through once it is subscribed
+        before = run.expected.published
+        async with mqtt_client(parts) as client:
+            for n in range(messages):
+                metrics = {f"metric-{n:03d}-{i:04d}": i for i in range(each)}
+                payload = orjson.dumps({"session": 1, "seq": n, "metrics": metrics})
+                await client.publish("telemetry/acme/large", payload, qos=1)
+        await until_counted(reader, before + messages * each)
+        found = [seq for _, device, _, seq, _ in reader.samples() if device == "acme/large"]
+        assert found == list(range(messages))
+
+
+def mqtt_client(parts: World) -> aiomqtt.Client:
+    address = Address.parse(parts.settings.mqtt_url)
+    return aiomqtt.Client(address.host, address.port, protocol=aiomqtt.ProtocolVersion.V5)
+
+
 async def test_a_run_waits_until_a_bridge_has_subscribed_once(parts: World, tmp_path: Path) -> None:
     with fresh_broker(parts, tmp_path) as fresh:
         playing = Playing(fresh, Knobs(engines=1))
@@ -171,7 +199,7 @@ async def test_after_kill_9_in_the_middle_of_5000_messages_none_is_missing(parts
             assert played.messages > 4_500
             await arrive(reader, playing, played)
         finally:
-            second.kill()
+            second.terminate()  # in good order: the next test must not get what is left over
             second.wait()
         found = judged(reader)
         assert found.unique_readings == played.expected.unique_readings
@@ -179,12 +207,32 @@ async def test_after_kill_9_in_the_middle_of_5000_messages_none_is_missing(parts
         assert found.too_late >= played.expected.too_late
 
 
-async def test_kafka_may_be_away_for_twenty_seconds_and_nothing_is_lost(parts: World) -> None:
+@pytest.mark.parametrize(
+    ("away_s", "stall_s"),
+    [
+        (21.0, session.STALL_S),  # the producer waits, and sends when Kafka is there again
+        (5.0, 2.0),  # the bridge gives up, and MQTT delivers again
+    ],
+)
+async def test_kafka_may_be_away_for_twenty_seconds_and_nothing_is_lost(
+    parts: World, monkeypatch: pytest.MonkeyPatch, away_s: float, stall_s: float
+) -> None:
+    monkeypatch.setattr(session, "STALL_S", stall_s)
+    with capture_logs() as logs:
+        await kafka_goes_away(parts, away_s)
+    interrupted = [line for line in logs if line["event"] == "bridge interrupted"]
+    assert bool(interrupted) == (stall_s < away_s)
+    if interrupted:
+        assert interrupted[0]["cause"].startswith("StalledError: no acknowledgement from Kafka")
+        assert interrupted[0]["dropped_messages"] > 0
+
+
+async def kafka_goes_away(parts: World, away_s: float) -> None:
     async with parts.reader() as reader, parts.bridge() as bridge:
         playing = Playing(parts, Knobs(engines=20, speed=400))
         await until(playing.acknowledged(500), "the run did not begin")
         parts.kafka.stop(signal.SIGKILL)
-        back = time.monotonic() + AWAY_S
+        back = time.monotonic() + away_s
         await until(lambda: time.monotonic() >= back, "time stands still")
         assert not bridge.done()
         await asyncio.to_thread(parts.kafka.start)
@@ -224,18 +272,3 @@ async def test_a_run_that_is_stopped_has_a_whole_journal_and_counts_what_it_sent
         assert (played.complete, played.unconfirmed) == (False, 0)
         await arrive(reader, playing, played)
         assert judged(reader) == played.expected
-
-
-async def test_a_run_goes_on_when_a_lost_subscription_is_there_again(
-    parts: World, tmp_path: Path
-) -> None:
-    with fresh_broker(parts, tmp_path) as fresh:
-        async with fresh.reader() as reader:
-            async with fresh.bridge():
-                playing = Playing(fresh, Knobs(engines=5, speed=400))
-                await until(playing.acknowledged(50), "the run did not begin")
-            await fresh.forget_bridge()
-            await until(playing.in_state(State.WAITING_FOR_BRIDGE), "it sent into the void")
-            async with fresh.bridge():
-                played = await playing.task
-                await arrive(reader, playing, played)

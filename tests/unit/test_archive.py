@@ -122,6 +122,21 @@ def test_an_offset_offered_again_is_recognised() -> None:
     assert buffer.add(0, "m", arrival(0)) is Decision.SKIP_ALREADY_IN_LAKE
 
 
+@given(st.permutations(range(8)), st.lists(st.integers(0, 5), min_size=8, max_size=8))
+def test_the_order_in_which_offsets_are_offered_does_not_change_the_range(
+    order: list[int], positions: list[int]
+) -> None:
+    rising: RangeBuffer[str] = RangeBuffer(START, LIMITS)
+    mixed: RangeBuffer[str] = RangeBuffer(START, LIMITS)
+    for at in range(8):
+        rising.add(at, f"m{at}", arrival(positions[at], event_id=f"e{at}"))
+    for at in order:
+        mixed.add(at, f"m{at}", arrival(positions[at], event_id=f"e{at}"))
+        assert mixed.add(at, f"m{at}", arrival(positions[at])) is Decision.SKIP_BUFFERED
+    assert selected(mixed) == selected(rising)
+    assert mixed.rows == rising.rows
+
+
 def test_only_so_many_replays_are_remembered() -> None:
     buffer: RangeBuffer[str] = RangeBuffer(START, LIMITS)
     for at in range(archive.MAX_REPLAYED + 10):

@@ -21,7 +21,7 @@ SINKS = sinks_of(load_routes(Path("infra/config/routes.yaml")))
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, tryton_password="secret")  # type: ignore[arg-type]  # pydantic makes it one
+    return Settings(data_dir=tmp_path, tryton_password="secret")
 
 
 def test_every_worker_consumes_and_produces_what_the_map_says_and_nothing_else(

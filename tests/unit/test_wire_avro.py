@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.wire.avro import CONFLUENT_MAGIC, MARKER, SCHEMAS, Codec, UnreadableError, schema_text
+from pipeline.wire.avro import (
+    CONFLUENT_MAGIC,
+    MARKER,
+    SCHEMAS,
+    Codec,
+    UnreadableError,
+    schema,
+    schema_text,
+)
 
 RECORD = {
     "reason": "not_json",
@@ -30,7 +38,7 @@ class OneSchema:
         return 7
 
     def schema_of(self, schema_id: int) -> dict[str, Any]:
-        return {7: fastavro.parse_schema(json.loads(schema_text("quarantined.v1")))}[schema_id]
+        return {7: schema("quarantined.v1")}[schema_id]
 
 
 def test_a_record_comes_back_as_it_went() -> None:
@@ -48,11 +56,11 @@ def test_the_fingerprint_is_that_of_the_specification() -> None:
 def test_every_schema_has_a_fingerprint_of_its_own() -> None:
     codec, heads = Codec(), set()
     for name in SCHEMAS:
-        schema = json.loads(schema_text(name))
-        assert schema["doc"], name
-        for field in schema["fields"]:
+        text = json.loads(schema_text(name))
+        assert text["doc"], name
+        for field in text["fields"]:
             assert field["doc"], f"{name}.{field['name']} says nothing of its meaning and unit"
-        heads.add(fastavro.schema.fingerprint(json.dumps(schema), "CRC-64-AVRO"))
+        heads.add(fastavro.schema.fingerprint(json.dumps(text), "CRC-64-AVRO"))
     assert len(heads) == len(SCHEMAS)
     assert codec
 
