@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -152,16 +151,18 @@ def _stages(report: RunReport) -> Table:
 
 def _orders(report: RunReport) -> Table:
     table = Table(
-        "order",
-        Column("what", no_wrap=True),
+        Column("order", no_wrap=True),
+        Column("what", no_wrap=True, ratio=1),
         Column("equipment", no_wrap=True),
         Column("customer", no_wrap=True),
-        title=f"Service orders in Tryton: {len(report.orders)}, the last ones",
+        title=f"Service orders in Tryton: {len(report.orders)}, the last of them",
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        expand=True,
     )
     for order in report.orders[-8:]:
-        table.add_row(order.number, _after_key(order.name), order.equipment, order.customer)
+        equipment = order.equipment.partition(" · ")[0]
+        table.add_row(order.number, _after_key(order.name), equipment, order.customer)
     return table
 
 
@@ -171,18 +172,19 @@ def _after_key(name: str) -> str:
 
 def _dead(report: RunReport) -> Table:
     table = Table(
-        Column("event", no_wrap=True),
-        Column("device", no_wrap=True),
-        "why",
+        "events",
+        Column("why", ratio=1),
+        "devices",
         title=f"Dead letters: {len(report.dead_letters)} (fieldline dlq list)",
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        expand=True,
     )
-    why = Counter(reason for _, _, reason in report.dead_letters)
-    for event_id, device, reason in report.dead_letters[:5]:
-        table.add_row(event_id, device, reason)
-    if len(report.dead_letters) > 5:  # noqa: PLR2004 - rows shown above
-        table.add_row("…", f"{len(report.dead_letters) - 5} more", f"{len(why)} reasons in all")
+    reasons: dict[str, list[str]] = {}
+    for _, device, reason in report.dead_letters:
+        reasons.setdefault(reason, []).append(device)
+    for reason, devices in reasons.items():
+        table.add_row(str(len(devices)), reason, "\n".join(dict.fromkeys(devices)))
     return table
 
 
@@ -191,6 +193,7 @@ def _lake(report: RunReport) -> Table:
         *report.lake.columns,
         title=f"DuckDB over the lake: {report.lake.query}",
         title_justify="left",
+        min_width=76,
         box=box.SIMPLE_HEAD,
     )
     for row in report.lake.answer:

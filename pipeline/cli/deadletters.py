@@ -12,7 +12,7 @@ import redis.asyncio as redis
 import typer
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.core.routing import sinks_of
 from pipeline.ops import deadletters
@@ -29,6 +29,8 @@ app = typer.Typer(help="Dead letters: list, show, replay.", no_args_is_help=True
 
 Sink = Annotated[str, typer.Option("--sink", "-s", help="Sink; all of them when left out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
+REPLAY_WAIT_S = 90.0
+
 Name = Annotated[str, typer.Argument(help="Event id (its first letters will do) or DLQ offset.")]
 
 
@@ -88,18 +90,26 @@ def list_entries(
             for name, entry, state in rows:
                 typer.echo(json.dumps({"sink": name, "state": state, **_plain(entry)}))
             return
+        several = len({name for name, _, _ in rows}) > 1
         table = Table(
-            "event", "sink", "device", "code", "why", "since", "state", box=box.SIMPLE_HEAD
+            Column("event", no_wrap=True),
+            *([Column("sink", no_wrap=True)] if several else []),
+            Column("device", no_wrap=True),
+            Column("why", no_wrap=True, ratio=1),
+            Column("since (UTC)", no_wrap=True),
+            Column("state", no_wrap=True),
+            box=box.SIMPLE_HEAD,
+            expand=True,
         )
         for name, entry, state in rows:
             record = entry.record
             table.add_row(
-                entry.event_id or f"offset {entry.offset}",
-                name,
+                # The first letters name it as well as all of them.
+                entry.event_id[:8] or f"offset {entry.offset}",
+                *([name] if several else []),
                 record["key"],
-                record["code"],
                 record["message"],
-                _time(record["at_ms"]),
+                _time(record["at_ms"])[5:16],
                 state,
             )
         Console().print(table if rows else "No dead letters.")
@@ -161,12 +171,17 @@ def replay(
     sink: Sink = "",
     every: Annotated[bool, typer.Option("--all", help="Every open one.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would be sent, send nothing.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait for what becomes of them.")] = True,
 ) -> None:
-    """Send dead letters again, oldest first. Doing it twice has one effect."""
+    """Send dead letters again, oldest first. Doing it twice has one effect.
+
+    What a target may have from the attempt before is looked up, twice with a pause, before
+    anything is sent, so a replay takes some seconds. Ends with code 1 unless all are delivered.
+    """
     if not names and not every:
         raise SettingsError("Name the dead letters to replay, or give --all for every open one.")
 
-    async def run() -> None:
+    async def run() -> bool:
         settings = load()
         codec = make_codec(settings)
         entries = await _entries(settings, sink)
@@ -177,18 +192,31 @@ def replay(
             picked = [deadletters.find([e for _, e in entries], n) for n in names or []]
             chosen = [pair for pair in entries if pair[1] in picked]
         replay_id = secrets.token_hex(8)
+        delivered = True
         for where in dict.fromkeys(s for s, _ in chosen):
             batch = [e for s, e in chosen if s == where]
             if dry_run:
                 for entry in batch:
                     typer.echo(f"would send {entry.event_id} again to sink.{where}")
                 continue
-            sent = await deadletters.replay(settings, codec, where, batch, replay_id=replay_id)
-            typer.echo(f"sent {sent} again to sink.{where} (replay {replay_id})")
+            async with deadletters.Results(settings, codec, where) as results:
+                sent = await deadletters.replay(settings, codec, where, batch, replay_id=replay_id)
+                typer.echo(f"sent {sent} again to sink.{where} (replay {replay_id})")
+                if wait:
+                    ends = await results.of([e.event_id for e in batch], seconds=REPLAY_WAIT_S)
+                    delivered &= _tell(ends)
         if not chosen:
             typer.echo("Nothing to replay.")
+        return delivered
 
-    asyncio.run(run())
+    if not asyncio.run(run()):
+        raise typer.Exit(1)
+
+
+def _tell(ends: dict[str, str]) -> bool:
+    for event_id, end in ends.items():
+        typer.echo(f"  {event_id}  {end or 'not yet decided: see fieldline dlq list'}")
+    return all(end == "delivered" for end in ends.values())
 
 
 def _plain(entry: Entry) -> dict[str, Any]:

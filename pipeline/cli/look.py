@@ -119,14 +119,23 @@ def show_status(*, as_json: Json = False) -> None:
             )
             return
         console = Console()
-        console.print(
-            "  ".join(f"[{'green' if p.answers else 'red'}]●[/] {p.name} {p.note}" for p in parts)
+        for part in parts:
+            colour = "green" if part.answers else "red"
+            console.print(f"  [{colour}]●[/] {part.name:<8}{part.note}", highlight=False)
+        table = Table(
+            Column("worker", no_wrap=True),
+            Column("topic", no_wrap=True),
+            Column("members", justify="right"),
+            Column("messages", justify="right"),
+            Column("waiting", justify="right"),
+            box=box.SIMPLE_HEAD,
         )
-        table = Table("worker", "topic", "members", "messages", "waiting", box=box.SIMPLE_HEAD)
         for row in rows:
             waiting = f"[yellow]{row.lag:,}[/]" if row.lag else "0"
             members = str(row.members) if row.members else "[red]0[/]"
-            table.add_row(row.group, row.topic, members, f"{row.end:,}", waiting)
+            table.add_row(
+                row.group.removeprefix("fieldline-"), row.topic, members, f"{row.end:,}", waiting
+            )
         console.print(table)
 
     asyncio.run(run())

@@ -38,6 +38,10 @@ def worker(
 def run_bridge(
     *,
     instance: Annotated[int, typer.Option(min=0, help="Number of this bridge.")] = 0,
+    shared: Annotated[
+        bool,
+        typer.Option(help="Share the subscription. Alone, --no-shared survives more: see README."),
+    ] = True,
 ) -> None:
     """Run the MQTT-to-Kafka bridge. Start more instances to share the load."""
     settings = load()
@@ -48,6 +52,6 @@ def run_bridge(
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, stop.set)
-        await service.run(settings, instance=f"bridge-{instance}", stop=stop)
+        await service.run(settings, instance=f"bridge-{instance}", stop=stop, shared=shared)
 
     asyncio.run(main())

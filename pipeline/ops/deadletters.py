@@ -7,6 +7,7 @@ replaying twice, or replaying what was delivered meanwhile, has one effect.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from pipeline.ops.books import topic_partitions
 from pipeline.settings import Settings, SettingsError
-from pipeline.topology import dlq_topic, sink_topic
+from pipeline.topology import RESULTS, dlq_topic, sink_topic
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.cloudevents import REPLAY, headers
 from pipeline.wire.records import decode_event
@@ -98,3 +99,42 @@ async def replay(
     finally:
         await producer.stop()
     return len(events)
+
+
+class Results:
+    """What becomes of replays: follows delivery.results from the moment it is entered."""
+
+    def __init__(self, settings: Settings, codec: Codec, sink: str) -> None:
+        self._codec = codec
+        self._sink = sink
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False
+        )
+
+    async def __aenter__(self) -> Results:
+        try:
+            await self._consumer.start()
+            partitions = await topic_partitions(self._consumer, [RESULTS])
+            self._consumer.assign(partitions)
+            for tp, end in (await self._consumer.end_offsets(partitions)).items():
+                self._consumer.seek(tp, end)
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+
+    async def of(self, event_ids: Sequence[str], *, seconds: float) -> dict[str, str]:
+        """Outcome and cause by event id, in order; '' where none came within `seconds`."""
+        ends = dict.fromkeys(event_ids, "")
+        deadline = time.monotonic() + seconds
+        while not all(ends.values()) and time.monotonic() < deadline:
+            for messages in (await self._consumer.getmany(timeout_ms=500)).values():
+                for message in messages:
+                    result = self._codec.decode("delivery_result.v1", message.value)
+                    if result["sink"] == self._sink and result["event_id"] in ends:
+                        cause = f": {result['message']}" if result["message"] else ""
+                        ends[result["event_id"]] = result["outcome"] + cause
+        return ends

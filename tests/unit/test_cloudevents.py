@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.core.events import episode_id, tenant_of
+from pipeline.core.events import episode_id, fingerprint, tenant_of
 from pipeline.wire.cloudevents import headers, trace_parent
 from tests.unit.examples import event
 
@@ -41,3 +41,13 @@ def test_an_events_id_comes_from_its_episode_alone() -> None:
 
 def test_the_tenant_is_the_first_part_of_a_device_id() -> None:
     assert tenant_of("acme/engine-001") == "acme"
+
+
+def test_the_fingerprint_is_of_what_happened_and_not_of_how_it_is_told() -> None:
+    # Golden: a change here makes every event in the ledger a conflict when it comes again.
+    first = fingerprint(event())
+    assert first == "0bf4c3405e258d9daa0dccb7a97766a8bf5830ae03431c1d395a5407de8e8a18"
+    told = event(asset_id="ESN-2", customer_id="C-9", summary="other words", rule="default@2")
+    assert fingerprint(told) == first
+    for change in ({"metric": "P30"}, {"occurred_at_ms": 1}, {"detector": "zscore"}):
+        assert fingerprint(event(**change)) != first
