@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,7 @@ async def gather(
         if line.name.startswith("sink.")
     }
     lake = await asyncio.to_thread(_lake, settings, session)
-    orders = await _orders(settings)
-    ours = [orders[key] for key in orders if key in books.sources]
+    ours = [order for order in await read_orders(settings) if order.key in books.sources]
     readings = books.readings
     lines = [
         _published(watch, played),
@@ -154,8 +153,8 @@ def _latencies(watch: Watch, journal: Path) -> list[int]:
     ]
 
 
-async def _orders(settings: Settings) -> dict[str, OrderSeen]:
-    """All our service orders in the ERP; one entry per order, keyed apart where doubled."""
+async def read_orders(settings: Settings) -> Sequence[OrderSeen]:
+    """All our service orders in the ERP, asked now; StackError where it does not tell."""
     connector = TrytonConnector(from_settings(settings), Registry())
     async with httpx.AsyncClient() as client:
         exchange = await converse(connector.find_orders, client, request_s=30.0, late=lambda: False)
@@ -164,10 +163,7 @@ async def _orders(settings: Settings) -> dict[str, OrderSeen]:
         raise StackError(f"Tryton's orders could not be read ({exchange.bug or 'broken off'}).")
     if isinstance(found, Retryable):
         raise StackError(f"Tryton's orders could not be read: {found.message}")
-    out: dict[str, OrderSeen] = {}
-    for order in found:
-        out[order.key if order.key not in out else f"{order.key}#{order.id}"] = order
-    return out
+    return found
 
 
 def _order(seen: OrderSeen) -> Order:

@@ -61,7 +61,7 @@ class Job:
         self, plan: Plan, settings: Settings, supervisor: Supervisor, console: Console
     ) -> None:
         self._plan = plan
-        self._settings = settings
+        self.settings = settings
         self._supervisor = supervisor
         self._console = console
         self._routes: tuple[Route, ...] = load_routes(settings.routes_file)
@@ -74,7 +74,7 @@ class Job:
         """
         await self._ready()
         session = int(time.time())
-        keeper = BookKeeper(self._settings, self.watch.books)
+        keeper = BookKeeper(self.settings, self.watch.books)
         await keeper.start(from_now=True)
         began = time.monotonic()
         journal = self._plan.root / "journal" / f"{session}.parquet"
@@ -87,7 +87,7 @@ class Job:
             await keeper.stop()
         sample_s = time.monotonic() - began
         return await facts.gather(
-            self._settings,
+            self.settings,
             self.watch,
             played=played,
             session=session,
@@ -99,11 +99,11 @@ class Job:
 
     async def _ready(self) -> None:
         """Topics made, every worker in its group, nothing left over from an earlier run."""
-        async with _admin(self._settings) as admin:
-            await topics.create(admin, all_topics(sinks_of(self._routes)), self._settings)
+        async with _admin(self.settings) as admin:
+            await topics.create(admin, all_topics(sinks_of(self._routes)), self.settings)
             deadline = time.monotonic() + READY_S
             while True:
-                rows = await status.lags(admin, self._settings)
+                rows = await status.lags(admin, self.settings)
                 absent = [row.group for row in rows if not row.members]
                 behind = {row.group: row.lag for row in rows if row.lag}
                 if not absent and not behind:
@@ -112,7 +112,7 @@ class Job:
                     names = ", ".join(sorted({*absent, *behind}))
                     raise StackError(
                         f"These workers were not ready after {READY_S:.0f} s: {names}; "
-                        f"look into {self._settings.log_dir}."
+                        f"look into {self.settings.log_dir}."
                     )
                 await asyncio.sleep(_LOOK_S)
 
@@ -127,7 +127,7 @@ class Job:
         stop = asyncio.Event()
         playing = asyncio.create_task(
             play(
-                self._settings,
+                self.settings,
                 self._plan.knobs,
                 session=session,
                 start_ms=session * 1000,
@@ -168,7 +168,7 @@ class Job:
     async def _refresh_committed(self) -> None:
         if time.monotonic() - self._committed_at < _COMMITTED_EVERY_S:
             return
-        async with asyncio.timeout(10), _admin(self._settings) as admin:
+        async with asyncio.timeout(10), _admin(self.settings) as admin:
             self.watch.committed = await committed_offsets(admin, worker_groups(self._routes))
         self._committed_at = time.monotonic()
 
@@ -200,8 +200,8 @@ class Job:
     async def _drained(self) -> bool:
         """Whether no worker has anything left to read, the lake's uploads included."""
         try:
-            async with asyncio.timeout(10), _admin(self._settings) as admin:
-                return not any(row.lag for row in await status.lags(admin, self._settings))
+            async with asyncio.timeout(10), _admin(self.settings) as admin:
+                return not any(row.lag for row in await status.lags(admin, self.settings))
         except (KafkaError, OSError, TimeoutError):
             return False
 

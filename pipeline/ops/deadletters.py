@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
@@ -111,7 +111,7 @@ class Results:
             bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False
         )
 
-    async def __aenter__(self) -> Results:
+    async def __aenter__(self) -> Self:
         try:
             await self._consumer.start()
             partitions = await topic_partitions(self._consumer, [RESULTS])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -13,6 +14,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from rich.console import Console
 
+from infra.local.facts import read_orders
 from infra.local.job import Job, Plan, start_workers
 from infra.local.report import RunReport
 from infra.local.stack import Stack
@@ -44,7 +46,10 @@ class Rig:
 
     def start(self) -> None:
         """Bring everything up."""
-        env = self.stack.start()
+        # A copy of the registry, so that a test can mend it while the workers run.
+        self._devices = self._root / "devices.csv"
+        shutil.copy("infra/config/devices.csv", self._devices)
+        env = self.stack.start() | {"FIELDLINE_DEVICES_FILE": str(self._devices)}
         os.environ.update(env)
         load.cache_clear()
         self.settings = load()
@@ -94,6 +99,16 @@ class Rig:
     async def events_in_kafka(self) -> set[str]:
         """Ids in events.business."""
         return {decode_event(Codec(), m.value).id for m in await self._read(EVENTS)}
+
+    async def orders(self) -> list[str]:
+        """Keys of all our orders in the ERP; a doubled one is there twice."""
+        return [order.key for order in await read_orders(self.settings)]
+
+    def mend_registry(self, wrong: str, right: str) -> None:
+        """Correct the device registry as a person would; the workers see it by themselves."""
+        text = self._devices.read_text(encoding="utf-8")
+        assert wrong in text
+        self._devices.write_text(text.replace(wrong, right), encoding="utf-8")
 
     async def _read(self, topic: str) -> list[Any]:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap)

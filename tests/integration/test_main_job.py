@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from infra.local.report import RunReport
+from pipeline.ops import deadletters
+from pipeline.simulate.player import Knobs
+from pipeline.wire.avro import Codec
 from tests.integration.rig import Moments, Rig
 
 pytestmark = [pytest.mark.parts, pytest.mark.timeout(400)]
@@ -57,3 +61,19 @@ async def test_a_part_away_for_20_s_pauses_the_run_and_it_catches_up(rig: Rig, p
 
     report = await rig.play(disturb=take_away)
     await assert_nothing_lost_or_doubled(rig, report)
+
+
+async def test_a_dead_letter_is_delivered_once_after_the_cause_is_mended(rig: Rig) -> None:
+    await rig.play(Knobs(engines=30, speed=600.0))
+    entries = await deadletters.read(rig.settings, Codec(), "tryton")
+    entry = entries[-1]
+    assert "VAT" in entry.record["message"]
+    before = await rig.orders()
+    rig.mend_registry("FI1234567,", "FI20774740,")
+    for _ in range(2):
+        async with deadletters.Results(rig.settings, Codec(), "tryton") as results:
+            await deadletters.replay(rig.settings, Codec(), "tryton", [entry], replay_id="r1")
+            ends = await results.of([entry.event_id], seconds=60)
+        assert ends == {entry.event_id: "delivered"}
+    made = Counter(await rig.orders()) - Counter(before)
+    assert made == {entry.event_id: 1}
