@@ -39,7 +39,7 @@ QUERY = """
            count(*) FILTER (late) AS late
     FROM telemetry WHERE session = ? GROUP BY 1 ORDER BY 1
 """
-QUERY_SAID = "rows, engines and mean HPC outlet temperature (T30) by day"
+QUERY_SAID = "rows, engines and mean temperature T30 by day"
 
 
 async def gather(
