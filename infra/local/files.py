@@ -58,13 +58,18 @@ def env_file(settings: dict[str, str]) -> str:
     return "".join(lines)
 
 
-def tail(log: Path) -> str:
-    """The last lines of a log, joined and cut for a one-sentence message."""
+def last_lines(log: Path, size: int = LOG_TAIL_BYTES) -> list[str]:
+    """The lines in the last `size` bytes of a log, the first perhaps cut; none if unreadable."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+            file.seek(max(0, log.stat().st_size - size))
             text = file.read().decode("utf-8", "replace")
     except OSError:
-        return "nothing"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def tail(log: Path) -> str:
+    """The last lines of a log, joined and cut for a one-sentence message."""
+    lines = last_lines(log)
     return " / ".join(lines[-LOG_TAIL_LINES:])[-LOG_TAIL_CHARS:] or "nothing"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from infra.local import processes
+from infra.local.files import last_lines
 from infra.local.part import Command, StackError
 from infra.local.processes import Child
 
@@ -15,6 +18,8 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 60.0
 """A worker that lived so long starts again without the pauses of its earlier deaths."""
+_TAIL_BYTES = 64 * 1024
+_BECAUSE_CHARACTERS = 300
 GRACE_S = 20.0
 """From SIGTERM to SIGKILL: a Faust worker leaves its group and closes its tables."""
 
@@ -113,8 +118,9 @@ class Supervisor:
                 return
             failures = 0 if time.monotonic() - begun >= STEADY_S else failures
             self.restarts[worker.name] += 1
+            log = self._root / "log" / f"{worker.name}.log"
             self._say(
-                f"{worker.name} ended with code {code}; "
+                f"{worker.name} ended with code {code}{because(log)}; "
                 f"starting it again in {pause_s(failures):g} s."
             )
             worker.child = self._again(worker, failures)
@@ -149,3 +155,15 @@ class Supervisor:
 
 def _runs(worker: _Worker) -> bool:
     return worker.child is not None and worker.child.code() is None
+
+
+def because(log: Path) -> str:
+    """What a worker's last grave log line says, as a clause; empty where there is none."""
+    for line in reversed(last_lines(log, _TAIL_BYTES)):
+        with suppress(ValueError, TypeError):
+            entry = json.loads(line)
+            if isinstance(entry, dict) and entry.get("level") == "critical":
+                said = entry.get("detail") or entry.get("reason") or entry.get("event") or ""
+                text = " ".join(str(said).split())
+                return f" ({text[:_BECAUSE_CHARACTERS]})" if text else ""
+    return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import faust
@@ -12,6 +13,7 @@ import typer
 from pipeline import logs
 from pipeline.bridge import service
 from pipeline.settings import load
+from pipeline.state.local_copy import check_local_copy
 from pipeline.workers import make_worker
 
 
@@ -30,6 +32,9 @@ def worker(
     settings = load()
     logs.configure()
     app = make_worker(settings, role=role, instance=instance).app
+    for table in app.tables.values():
+        folder = Path(app.conf.tabledir)
+        asyncio.run(check_local_copy(settings, folder, table.changelog_topic_name))
     faust.Worker(
         app, loglevel="INFO", override_logging=False, redirect_stdouts=False, quiet=True
     ).execute_from_commandline()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from infra.local import supervisor
 from infra.local.part import StackError
 from infra.local.processes import birth, records
-from infra.local.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, Supervisor, pause_s
+from infra.local.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, Supervisor, because, pause_s
 
 SLEEP = ("sleep", "600")
 
@@ -155,3 +155,14 @@ def test_the_signal_of_a_kill_is_said(keeper: Supervisor, said: list[str]) -> No
     keeper.kill("bridge")
     until(lambda: bool(said))
     assert said[0].startswith(f"bridge ended with code -{signal.SIGKILL.value};")
+
+
+def test_a_restart_says_why_the_worker_ended(tmp_path: Path) -> None:
+    log = tmp_path / "detect.log"
+    assert because(log) == ""
+    log.write_text(
+        '{"level": "critical", "event": "old"}\n'
+        '{"level": "critical", "event": "worker halts", "detail": "no\\nbroker"}\n'
+        '{"level": "info", "event": "stopping"}\nnot json\n'
+    )
+    assert because(log) == " (no broker)"
