@@ -29,6 +29,8 @@ from pipeline.topology import topics as all_topics
 from pipeline.wire.codecs import make_codec
 from pipeline.workers import roles
 
+QUIET_S = 1.0
+"""How long topics must not have grown: twenty times what the bridge holds a reading back."""
 READY_S = 60.0
 """Longest wait for the workers to join their groups and finish what an earlier run left."""
 STALLED_S = 120.0
@@ -98,20 +100,27 @@ class Job:
         )
 
     async def _ready(self) -> None:
-        """Topics made, every worker in its group, nothing left over from an earlier run."""
+        """Topics made, every worker in its group, nothing left over from an earlier run.
+
+        What a killed run left in MQTT comes in as soon as the bridge is there, so the topics
+        must also have stopped growing: this run's counts begin after that.
+        """
         async with _admin(self.settings) as admin:
             await topics.create(admin, all_topics(sinks_of(self._routes)), self.settings)
             deadline = time.monotonic() + READY_S
+            ends, since = -1, time.monotonic()
             while True:
                 rows = await status.lags(admin, self.settings)
-                absent = [row.group for row in rows if not row.members]
-                behind = {row.group: row.lag for row in rows if row.lag}
-                if not absent and not behind:
+                absent = {row.group for row in rows if not row.members}
+                behind = {row.group for row in rows if row.lag}
+                if absent or behind or ends != sum(row.end for row in rows):
+                    ends, since = sum(row.end for row in rows), time.monotonic()
+                elif time.monotonic() - since >= QUIET_S:
                     return
                 if time.monotonic() > deadline:
-                    names = ", ".join(sorted({*absent, *behind}))
                     raise StackError(
-                        f"These workers were not ready after {READY_S:.0f} s: {names}; "
+                        f"These workers were not ready after {READY_S:.0f} s: "
+                        f"{', '.join(sorted(absent | behind)) or 'bridge'}; "
                         f"look into {self.settings.log_dir}."
                     )
                 await asyncio.sleep(_LOOK_S)
