@@ -76,3 +76,11 @@ def configure(level: int = logging.INFO) -> None:
         logging.getLogger(library).setLevel(level)
     # Request lines would carry addresses with query strings; the driver logs what matters.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def quiet() -> None:
+    """Only what a person must know, for commands that show their progress themselves."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

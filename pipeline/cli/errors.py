@@ -5,7 +5,9 @@ from __future__ import annotations
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from redis.exceptions import RedisError
 
+from pipeline.bridge.mqtt import RefusedError
 from pipeline.settings import ENV_FILE, Settings, SettingsError
+from pipeline.state.rules_file import RulesFileError
 
 _HINT = (
     f"start the local stack with `make run`, or set the address in the environment or {ENV_FILE}"
@@ -14,7 +16,7 @@ _HINT = (
 
 def sentence(error: Exception, settings: Settings | None) -> str | None:
     """What to tell the person, or None for an error that is a defect of ours."""
-    if isinstance(error, SettingsError):
+    if isinstance(error, (SettingsError, RulesFileError, RefusedError)):
         return str(error)
     kafka = settings.kafka_bootstrap if settings else "the configured address"
     if isinstance(error, KafkaConnectionError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 
-import click
 import typer
 from rich.console import Console
 
@@ -27,19 +26,12 @@ app.add_typer(deadletters.app, name="dlq")
 
 
 def run() -> None:
-    """Entry point: an error is one sentence and an exit code, never a traceback."""
+    """Entry point: an error is one sentence and exit code 1; a wrong call is typer's, code 2."""
     # The clients log each failed attempt; a person gets the one sentence below instead.
     for library in ("aiokafka", "asyncio"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        app()
     except Exception as error:
         try:
             settings = load()
@@ -52,4 +44,3 @@ def run() -> None:
             f"[bold red]fieldline:[/] {text}", highlight=False
         )
         sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)

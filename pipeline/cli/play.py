@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipeline import logs
 from pipeline.settings import SettingsError, load
 from pipeline.simulate import player
 from pipeline.simulate.player import Knobs, Played
@@ -45,6 +46,7 @@ def simulate(
 ) -> None:
     """Play NASA's C-MAPSS engines as devices, with the faults that devices have."""
     settings = load()
+    logs.quiet()
     number = session or int(time.time())
     knobs = Knobs(
         speed=speed,

@@ -33,6 +33,8 @@ WINDOW = 100
 """Messages under way without an acknowledgement. Below the dedup window, so that sending
 again what a connection lost cannot make a numbered sample too late."""
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
+UNREACHED = 5
+"""Failed first connections: then there is no broker to wait for. Later ones are waited out."""
 FRUITLESS = 10
 """Connections in a row that acknowledge nothing: then a message itself must be the trouble."""
 _TICK_S = 0.05
@@ -140,6 +142,7 @@ class _Player:
         self._waiting: dict[int, _Sent] = {}
         self._acknowledged: list[Send] = []
         self._resent = 0
+        self._reached = False
         self._heard = False
         self._unheard: dict[int, _Sent] = {}
         self._try_again_at = 0.0
@@ -157,13 +160,18 @@ class _Player:
             outbox = Outbox(address, client_id=client_id, window=WINDOW, on_ack=self._on_ack)
             try:
                 async with outbox:
-                    connected = True
+                    connected = self._reached = True
                     self._send_again(outbox)
                     await self._work(outbox)
             except ConnectionLostError as error:
                 progress = len(self._acknowledged) > before
                 fruitless = fruitless + 1 if connected and not progress else 0
                 failures = 0 if progress else failures + 1
+                if not (self._reached or connected) and failures == UNREACHED:
+                    raise SimulatorError(
+                        f"No MQTT broker answers at {address.host}:{address.port}: start it, "
+                        "or correct MQTT_URL."
+                    ) from error
                 if fruitless == FRUITLESS:
                     raise SimulatorError(
                         f"The MQTT broker closed {FRUITLESS} connections without an "

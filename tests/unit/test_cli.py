@@ -16,8 +16,10 @@ FIELDLINE = str(Path(sys.executable).with_name("fieldline"))
 NOWHERE = {"KAFKA_BOOTSTRAP": "127.0.0.1:1", "REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}
 
 
-def fieldline(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    env = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", **NOWHERE}
+def fieldline(
+    *arguments: str, cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", **NOWHERE, **variables}
     return subprocess.run(
         [FIELDLINE, *arguments],
         env=env,
@@ -39,6 +41,41 @@ def test_a_broker_that_is_away_is_one_sentence_and_code_1(arguments: tuple[str, 
     assert "Kafka does not answer at 127.0.0.1:1" in ended.stderr
     assert "make run" in ended.stderr
     assert "hunter2" not in ended.stdout + ended.stderr
+
+
+def test_a_simulator_without_a_broker_ends_with_one_sentence() -> None:
+    ended = fieldline("simulate", "--engines", "1", MQTT_URL="mqtt://127.0.0.1:1")
+    assert ended.returncode == 1
+    assert "No MQTT broker answers at 127.0.0.1:1" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("worker",), "role"),
+        (("worker", "detect", "--instance", "x"), "instance"),
+        (("nothing",), "nothing"),
+        (("dlq", "show"), "name"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong_and_ends_with_code_2(
+    arguments: tuple[str, ...], says: str
+) -> None:
+    ended = fieldline(*arguments)
+    assert ended.returncode == 2
+    assert says in ended.stderr.lower()
+    assert "Traceback" not in ended.stderr
+
+
+def test_bad_rules_are_one_sentence_with_file_and_line(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("version: 1\nname: mine\nbogus: 3\n")
+    ended = fieldline("worker", "detect", FIELDLINE_RULES_FILE=str(rules))
+    assert ended.returncode == 1
+    assert "rules.yaml" in ended.stderr
+    assert "line 1" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_missing_file_of_ours_is_one_sentence(tmp_path: Path) -> None:
