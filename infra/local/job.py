@@ -26,6 +26,7 @@ from pipeline.settings import Settings
 from pipeline.simulate.player import Knobs, Played, play
 from pipeline.state.routes_file import load_routes
 from pipeline.topology import topics as all_topics
+from pipeline.wire import kafka
 from pipeline.wire.codecs import make_codec
 from pipeline.workers import roles
 
@@ -219,7 +220,7 @@ class _admin:  # noqa: N801 - used like a function
     """An admin client that closes itself."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+        self._client = kafka.admin(settings)
 
     async def __aenter__(self) -> AIOKafkaAdminClient:
         await self._client.start()

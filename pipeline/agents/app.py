@@ -9,6 +9,7 @@ import faust
 from pipeline.agents.rounds import Holdings, Rounds, Step, tracked
 from pipeline.settings import Settings
 from pipeline.topology import topics
+from pipeline.wire import kafka
 
 
 def make_app(settings: Settings, *, role: str, instance: int) -> faust.App:
@@ -25,6 +26,7 @@ def make_app(settings: Settings, *, role: str, instance: int) -> faust.App:
     return faust.App(
         name,
         broker=brokers,
+        broker_credentials=_credentials(settings),
         store="rocksdb://",
         datadir=str(settings.data_dir / f"{role}-{instance}"),
         processing_guarantee="at_least_once",
@@ -53,6 +55,18 @@ def make_app(settings: Settings, *, role: str, instance: int) -> faust.App:
         key_serializer="raw",
         value_serializer="raw",
     )
+
+
+def _credentials(settings: Settings) -> faust.SSLCredentials | faust.SASLCredentials | None:
+    context, user = kafka.tls(settings), kafka.login(settings)
+    if user is not None:
+        return faust.SASLCredentials(
+            username=user[0],
+            password=user[1],
+            ssl_context=context,
+            mechanism=settings.kafka_sasl_mechanism,
+        )
+    return faust.SSLCredentials(context) if context is not None else None
 
 
 class TopologyError(Exception):

@@ -22,6 +22,7 @@ from pipeline.settings import Settings, load
 from pipeline.state.routes_file import load_routes
 from pipeline.topology import Topic
 from pipeline.topology import topics as all_topics
+from pipeline.wire import kafka
 from pipeline.wire.codecs import make_codec
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -39,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    admin = kafka.admin(settings)
     try:
         await admin.start()
         yield admin

@@ -27,6 +27,7 @@ from pipeline.topology import (
     RESULTS,
     sink_topic,
 )
+from pipeline.wire import kafka
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.records import decode_batch, decode_deduplicated, decode_event
 
@@ -129,12 +130,7 @@ class BookKeeper:
 
     async def start(self, *, from_now: bool = False) -> None:
         """Begin at the start of every topic, or at their ends as they are now."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=4 * 1024 * 1024,
-        )
+        consumer = kafka.consumer(self._settings)
         self._consumer = consumer
         await consumer.start()
         partitions = await topic_partitions(consumer, control_topics(self.books.routes))

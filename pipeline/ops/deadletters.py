@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-
 from pipeline.ops.books import topic_partitions
 from pipeline.settings import Settings, SettingsError
 from pipeline.topology import RESULTS, dlq_topic, sink_topic
+from pipeline.wire import kafka
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.cloudevents import REPLAY, headers
 from pipeline.wire.records import decode_event
@@ -37,9 +36,7 @@ class Entry:
 
 async def read(settings: Settings, codec: Codec, sink: str) -> list[Entry]:
     """All entries of a sink's DLQ, oldest first; the last entry of an event stands for it."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False
-    )
+    consumer = kafka.consumer(settings)
     try:
         await consumer.start()
         partitions = await topic_partitions(consumer, [dlq_topic(sink)])
@@ -83,9 +80,7 @@ async def replay(
                 f"Dead letter {entry.offset} cannot be replayed, {error}: "
                 "it would come back; send a corrected event instead."
             ) from error
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap, acks="all", enable_idempotence=True
-    )
+    producer = kafka.producer(settings)
     try:
         await producer.start()
         for entry, event in events:
@@ -107,9 +102,7 @@ class Results:
     def __init__(self, settings: Settings, codec: Codec, sink: str) -> None:
         self._codec = codec
         self._sink = sink
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False
-        )
+        self._consumer = kafka.consumer(settings)
 
     async def __aenter__(self) -> Self:
         try:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
@@ -17,6 +16,7 @@ from pipeline.settings import Settings
 from pipeline.state.routes_file import load_routes
 from pipeline.topology import DETECT_STATE
 from pipeline.topology import topics as all_topics
+from pipeline.wire import kafka
 
 _CONNECT_S = 2.0
 
@@ -52,7 +52,7 @@ async def lags(admin: AIOKafkaAdminClient, settings: Settings) -> list[Lag]:
         for worker in topic.consumers
         if f"fieldline-{worker}" in groups
     ]
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap)
+    consumer = kafka.consumer(settings)
     try:
         await consumer.start()
         ends = await consumer.end_offsets(

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import rocksdict
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
 from faust.stores.rocksdb import Store
 
 from pipeline.settings import Settings
+from pipeline.wire import kafka
 
 log = structlog.get_logger(__name__)
 
@@ -62,8 +62,7 @@ def _persisted_offset(database: Path) -> int:
 
 async def check_local_copy(settings: Settings, folder: Path, changelog: str) -> None:
     """`discard_foreign` with what the broker says; to be awaited before the worker starts."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap)
+    admin, consumer = kafka.admin(settings), kafka.consumer(settings)
     try:
         await admin.start()
         await consumer.start()

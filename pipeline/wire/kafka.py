@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.codec import has_lz4, has_zstd
 
-from pipeline.settings import Settings
+from pipeline.settings import Settings, SettingsError
 
 REQUEST_TIMEOUT_MS = 10_000
 """How long one request to a broker may take."""
 BATCH_BYTES = 524_288
 """Most bytes of a partition in one request: half of the broker's usual message.max.bytes."""
+FETCH_BYTES = 4 * 1024 * 1024
+"""Most bytes of a partition in one answer."""
+CLIENT = "fieldline"
 _CLOSE_S = 1.0
 
 
@@ -26,14 +31,63 @@ def compression() -> str | None:
     return "lz4" if has_lz4() else "zstd" if has_zstd() else None
 
 
-def producer(settings: Settings, *, client_id: str) -> AIOKafkaProducer:
+def tls(settings: Settings) -> ssl.SSLContext | None:
+    """Verifying TLS where the settings ask for it, else None; SettingsError for a bad file."""
+    if not settings.kafka_security.endswith("SSL"):
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.kafka_ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"KAFKA_CA_FILE {settings.kafka_ca_file} cannot be used ({error}): "
+            "give certificates in PEM, or unset it for the system's."
+        ) from error
+
+
+def login(settings: Settings) -> tuple[str, str] | None:
+    """User and password where the settings ask for SASL, else None."""
+    if not settings.kafka_security.startswith("SASL"):
+        return None
+    if settings.kafka_username is None or settings.kafka_password is None:
+        raise SettingsError(
+            f"KAFKA_SECURITY_PROTOCOL is {settings.kafka_security}, which needs KAFKA_USERNAME "
+            "and KAFKA_PASSWORD: set both."
+        )
+    return settings.kafka_username, settings.kafka_password.get_secret_value()
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """Arguments of every aiokafka client: where the brokers are and how we get in.
+
+    They hold the password: never log them.
+    """
+    found: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap,
+        "security_protocol": settings.kafka_security,
+        "ssl_context": tls(settings),
+    }
+    if (user := login(settings)) is not None:
+        found |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": user[0],
+            "sasl_plain_password": user[1],
+        }
+    return found
+
+
+def admin(settings: Settings) -> AIOKafkaAdminClient:
+    """An admin client, not yet started."""
+    return AIOKafkaAdminClient(**connection(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
+
+
+def producer(settings: Settings, *, client_id: str = CLIENT) -> AIOKafkaProducer:
     """A producer, not yet started, that loses and repeats nothing by itself.
 
     acks=all and idempotent: retries keep the order within a partition. Must be made inside
     a running event loop.
     """
     return AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap,
+        **connection(settings),
         client_id=client_id,
         acks="all",
         enable_idempotence=True,
@@ -44,7 +98,7 @@ def producer(settings: Settings, *, client_id: str) -> AIOKafkaProducer:
 
 
 def consumer(
-    settings: Settings, *topics: str, client_id: str, group: str | None = None
+    settings: Settings, *topics: str, client_id: str = CLIENT, group: str | None = None
 ) -> AIOKafkaConsumer:
     """A consumer, not yet started, that reads from the start where it has no offset.
 
@@ -53,12 +107,13 @@ def consumer(
     """
     return AIOKafkaConsumer(
         *topics,
-        bootstrap_servers=settings.kafka_bootstrap,
+        **connection(settings),
         client_id=client_id,
         group_id=group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
+        max_partition_fetch_bytes=FETCH_BYTES,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
     )
 

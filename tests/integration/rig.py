@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
 from rich.console import Console
 
 from infra.local.facts import read_orders
@@ -26,6 +25,7 @@ from pipeline.simulate.player import Knobs
 from pipeline.state import rules_file
 from pipeline.state.registry import load_registry
 from pipeline.topology import EVENTS, READINGS
+from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
 from pipeline.wire.records import decode_batch, decode_event
 
@@ -111,7 +111,7 @@ class Rig:
         self._devices.write_text(text.replace(wrong, right), encoding="utf-8")
 
     async def _read(self, topic: str) -> list[Any]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap)
+        consumer = kafka.consumer(self.settings)
         await consumer.start()
         try:
             partitions = await topic_partitions(consumer, [topic])
