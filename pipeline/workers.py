@@ -19,6 +19,7 @@ from pipeline.agents import archive, deliver, detect, fanout
 from pipeline.agents.app import Worker
 from pipeline.agents.deadletter import DeadLetters, unreadable
 from pipeline.agents.unreadable import Quarantine
+from pipeline.core.breaker import BreakerPolicy
 from pipeline.core.quarantine import Reason
 from pipeline.core.retry import RetryPolicy
 from pipeline.core.routing import sinks_of
@@ -36,6 +37,9 @@ DETECT = "detect"
 FANOUT = "fanout"
 ARCHIVE = "archive"
 DELIVER = "deliver-"
+
+NOTICED_S = 10.0
+"""A target that is back is noticed so soon: one probe in ten seconds burdens nobody."""
 
 
 def roles(settings: Settings) -> tuple[str, ...]:
@@ -115,7 +119,12 @@ def _deliver(worker: Worker, settings: Settings, codec: Codec, sink: str, instan
         make_connector(sink, settings, LiveRegistry(settings.devices_file)),
         ledger,
         httpx.AsyncClient(follow_redirects=False),
-        RetryPolicy(request_s=settings.delivery_request_s, settle_s=settings.delivery_settle_s),
+        RetryPolicy(
+            cap_s=NOTICED_S,
+            request_s=settings.delivery_request_s,
+            settle_s=settings.delivery_settle_s,
+        ),
+        breaker=BreakerPolicy(cap_s=NOTICED_S),
         owner=f"{DELIVER}{sink}/{instance}",
     )
     deliverer = deliver.Deliverer(worker, sink=sink, driver=driver, codec=codec)

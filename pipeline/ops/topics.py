@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +13,9 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from pipeline.settings import Settings, SettingsError
 from pipeline.topology import Cleanup, Topic
 
+KNOWN_S = 15.0
+"""Longest wait until the brokers know a topic that was created."""
+_LOOK_S = 0.1
 _MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 
@@ -36,8 +41,7 @@ async def create(
     if missing:
         await _make(admin, missing, settings)
     out: list[Created] = []
-    for description in await admin.describe_topics([t.name for t in topics]):
-        name, found = description["topic"], len(description["partitions"])
+    for name, found in (await _partitions(admin, [t.name for t in topics])).items():
         wanted = next(t for t in topics if t.name == name).partitions(settings.partitions)
         if found != wanted:
             raise SettingsError(
@@ -46,6 +50,20 @@ async def create(
             )
         out.append(Created(name=name, partitions=found, made=name not in there))
     return sorted(out, key=lambda c: [t.name for t in topics].index(c.name))
+
+
+async def _partitions(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    """Partition count by topic, once the brokers know all of them.
+
+    A topic that was created just now may be described without partitions for a moment.
+    """
+    deadline = time.monotonic() + KNOWN_S
+    while True:
+        answer = await admin.describe_topics(list(names))
+        found = {topic["topic"]: len(topic["partitions"]) for topic in answer}
+        if all(found.get(name) for name in names) or time.monotonic() > deadline:
+            return {name: found.get(name, 0) for name in names}
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _make(admin: AIOKafkaAdminClient, topics: Sequence[Topic], settings: Settings) -> None:
