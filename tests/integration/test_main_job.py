@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +53,24 @@ async def test_every_worker_killed_in_mid_run_loses_and_doubles_nothing(rig: Rig
     report = await rig.play(disturb=kill_each)
     assert all(n > before[name] for name, n in rig.supervisor.restarts.items())
     await assert_nothing_lost_or_doubled(rig, report)
+
+
+async def test_second_workers_that_join_die_and_leave_lose_and_double_nothing(rig: Rig) -> None:
+    command = str(Path(sys.executable).with_name("fieldline"))
+    roles = ("detect", "archive", "deliver-tryton")
+
+    async def join_die_and_leave(moments: Moments) -> None:
+        await moments.sent(0.2)
+        for role in roles:
+            rig.supervisor.start(f"{role}-1", (command, "worker", role, "--instance", "1"))
+        await moments.sent(0.6)
+        for role in roles:
+            await asyncio.to_thread(rig.supervisor.kill, f"{role}-1")
+        await moments.sent(0.9)
+        for role in roles:
+            await asyncio.to_thread(rig.supervisor.stop, f"{role}-1")
+
+    await assert_nothing_lost_or_doubled(rig, await rig.play(disturb=join_die_and_leave))
 
 
 @pytest.mark.parametrize("part", ["kafka", "redis", "s3proxy", "tryton"])
