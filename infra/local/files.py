@@ -24,7 +24,7 @@ def write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
-    except BaseException:
+    except BaseException:  # also Ctrl-C must leave no half-written file
         Path(name).unlink(missing_ok=True)
         raise
 

@@ -107,10 +107,11 @@ class Kafka:
 
     def _format(self, cluster: str) -> None:
         self._format_log.parent.mkdir(parents=True, exist_ok=True)
-        argv = (*self._java(*_LOGGING), "kafka.tools.StorageTool", "format", "-t", cluster)
+        argv = (*self._java(*_LOGGING), "kafka.tools.StorageTool", "format")
         with self._format_log.open("wb") as output:
             done = subprocess.run(
-                [*argv, "-c", str(self._config)],
+                # One word: an id may begin with a dash, and would be taken for an option.
+                [*argv, f"--cluster-id={cluster}", "-c", str(self._config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -191,7 +191,7 @@ class Stack:
             try:
                 tasks = [pool.submit(self._bring_up, spec) for spec in own]
                 done, _ = wait(tasks, return_when=FIRST_EXCEPTION)
-            except BaseException:
+            except BaseException:  # also Ctrl-C: the other parts stop waiting
                 self._abort.set()
                 raise
             failed = next((e for task in done if (e := task.exception())), None)

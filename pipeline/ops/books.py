@@ -6,12 +6,11 @@ read the topics. Memory is one small entry per event, not per reading.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
@@ -133,7 +132,7 @@ class BookKeeper:
         consumer = kafka.consumer(self._settings)
         self._consumer = consumer
         await consumer.start()
-        partitions = await topic_partitions(consumer, control_topics(self.books.routes))
+        partitions = await kafka.topic_partitions(consumer, control_topics(self.books.routes))
         consumer.assign(partitions)
         if not from_now:
             await consumer.seek_to_beginning(*partitions)
@@ -171,22 +170,6 @@ class BookKeeper:
         if self._consumer is None:
             raise RuntimeError("BookKeeper.start has not been awaited")
         return self._consumer
-
-
-async def topic_partitions(
-    consumer: AIOKafkaConsumer, names: Iterable[str]
-) -> list[TopicPartition]:
-    """All partitions of the topics, refreshing the consumer's metadata until it knows them."""
-    deadline = asyncio.get_running_loop().time() + 15
-    out: list[TopicPartition] = []
-    for name in names:
-        while not (found := consumer.partitions_for_topic(name)):
-            if asyncio.get_running_loop().time() > deadline:
-                raise LookupError(name)
-            await consumer._client.force_metadata_update()  # noqa: SLF001 - no public call
-            await asyncio.sleep(0.1)
-        out.extend(TopicPartition(name, partition) for partition in sorted(found))
-    return out
 
 
 async def committed_offsets(

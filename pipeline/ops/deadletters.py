@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pipeline.ops.books import topic_partitions
 from pipeline.settings import Settings, SettingsError
 from pipeline.topology import RESULTS, dlq_topic, sink_topic
 from pipeline.wire import kafka
@@ -36,24 +35,13 @@ class Entry:
 
 async def read(settings: Settings, codec: Codec, sink: str) -> list[Entry]:
     """All entries of a sink's DLQ, oldest first; the last entry of an event stands for it."""
-    consumer = kafka.consumer(settings)
-    try:
-        await consumer.start()
-        partitions = await topic_partitions(consumer, [dlq_topic(sink)])
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        out: dict[str, Entry] = {}
-        while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
-            for tp, messages in (await consumer.getmany(timeout_ms=500)).items():
-                for message in messages:
-                    record = codec.decode("dead_letter.v1", message.value)
-                    name = record["event_id"] or f"{tp.topic}/{message.offset}"
-                    out.pop(name, None)
-                    out[name] = Entry(offset=message.offset, record=record)
-        return list(out.values())
-    finally:
-        await consumer.stop()
+    out: dict[str, Entry] = {}
+    for message in await kafka.read_all(settings, dlq_topic(sink)):
+        record = codec.decode("dead_letter.v1", message.value)
+        name = record["event_id"] or f"offset {message.offset}"
+        out.pop(name, None)
+        out[name] = Entry(offset=message.offset, record=record)
+    return list(out.values())
 
 
 def find(entries: Sequence[Entry], wanted: str) -> Entry:
@@ -107,11 +95,11 @@ class Results:
     async def __aenter__(self) -> Self:
         try:
             await self._consumer.start()
-            partitions = await topic_partitions(self._consumer, [RESULTS])
+            partitions = await kafka.topic_partitions(self._consumer, [RESULTS])
             self._consumer.assign(partitions)
             for tp, end in (await self._consumer.end_offsets(partitions)).items():
                 self._consumer.seek(tp, end)
-        except BaseException:
+        except BaseException:  # also a cancellation must not leave the client open
             await self._consumer.stop()
             raise
         return self

@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from pipeline.core.routing import sinks_of
-from pipeline.ops.books import committed_offsets, topic_partitions, worker_groups
+from pipeline.ops.books import committed_offsets, worker_groups
 from pipeline.settings import Settings
 from pipeline.state.routes_file import load_routes
 from pipeline.topology import DETECT_STATE
@@ -56,7 +56,7 @@ async def lags(admin: AIOKafkaAdminClient, settings: Settings) -> list[Lag]:
     try:
         await consumer.start()
         ends = await consumer.end_offsets(
-            await topic_partitions(consumer, dict.fromkeys(topic for _, topic in consumed))
+            await kafka.topic_partitions(consumer, dict.fromkeys(topic for _, topic in consumed))
         )
     finally:
         await consumer.stop()

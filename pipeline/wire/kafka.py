@@ -1,6 +1,7 @@
 """Kafka clients as this pipeline uses them: one place for their settings.
 
-Private parts of aiokafka are touched here only, in `abandon`; a test fails if they change.
+Private parts of aiokafka are touched here only: in `topic_partitions` and `abandon`, with tests
+that fail if they change.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Iterable
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.codec import has_lz4, has_zstd
 
@@ -23,6 +25,8 @@ BATCH_BYTES = 524_288
 FETCH_BYTES = 4 * 1024 * 1024
 """Most bytes of a partition in one answer."""
 CLIENT = "fieldline"
+KNOWN_S = 15.0
+"""Longest wait until the brokers know a topic."""
 _CLOSE_S = 1.0
 
 
@@ -121,6 +125,46 @@ def consumer(
 async def partitions_of(client: AIOKafkaProducer, topic: str) -> int:
     """Partition count of `topic` as the brokers tell it; KafkaError where there is none."""
     return len(await client.partitions_for(topic))
+
+
+async def topic_partitions(
+    consumer: AIOKafkaConsumer, names: Iterable[str]
+) -> list[TopicPartition]:
+    """All partitions of the topics, refreshing the consumer's metadata until it knows them.
+
+    LookupError with a topic's name where the brokers do not have it.
+    """
+    deadline = asyncio.get_running_loop().time() + KNOWN_S
+    out: list[TopicPartition] = []
+    for name in names:
+        while not (found := consumer.partitions_for_topic(name)):
+            if asyncio.get_running_loop().time() > deadline:
+                raise LookupError(name)
+            await consumer._client.force_metadata_update()  # noqa: SLF001 - no public call
+            await asyncio.sleep(0.1)
+        out.extend(TopicPartition(name, partition) for partition in sorted(found))
+    return out
+
+
+async def read_all(settings: Settings, topic: str) -> list[Any]:
+    """Every message of `topic` up to its end now, in order within a partition.
+
+    For topics that fit into memory: dead letters, and what tests look at.
+    """
+    reader = consumer(settings)
+    try:
+        await reader.start()
+        partitions = await topic_partitions(reader, [topic])
+        reader.assign(partitions)
+        await reader.seek_to_beginning(*partitions)
+        ends = await reader.end_offsets(partitions)
+        out: list[Any] = []
+        while any([await reader.position(tp) < ends[tp] for tp in partitions]):
+            for messages in (await reader.getmany(timeout_ms=200)).values():
+                out.extend(messages)
+        return out
+    finally:
+        await reader.stop()
 
 
 async def abandon(client: AIOKafkaProducer) -> None:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -19,7 +18,6 @@ from infra.local.report import RunReport
 from infra.local.stack import Stack
 from infra.local.supervisor import Supervisor
 from pipeline.core.detect import At, DeviceState, decide
-from pipeline.ops.books import topic_partitions
 from pipeline.settings import Settings, load
 from pipeline.simulate.player import Knobs
 from pipeline.state import rules_file
@@ -83,7 +81,7 @@ class Rig:
         )
         states: dict[str, DeviceState] = {}
         ids: set[str] = set()
-        for message in await self._read(READINGS):
+        for message in await kafka.read_all(self.settings, READINGS):
             decision = decide(
                 states,
                 decode_batch(Codec(), message.value),
@@ -98,7 +96,9 @@ class Rig:
 
     async def events_in_kafka(self) -> set[str]:
         """Ids in events.business."""
-        return {decode_event(Codec(), m.value).id for m in await self._read(EVENTS)}
+        return {
+            decode_event(Codec(), m.value).id for m in await kafka.read_all(self.settings, EVENTS)
+        }
 
     async def orders(self) -> list[str]:
         """Keys of all our orders in the ERP; a doubled one is there twice."""
@@ -109,22 +109,6 @@ class Rig:
         text = self._devices.read_text(encoding="utf-8")
         assert wrong in text
         self._devices.write_text(text.replace(wrong, right), encoding="utf-8")
-
-    async def _read(self, topic: str) -> list[Any]:
-        consumer = kafka.consumer(self.settings)
-        await consumer.start()
-        try:
-            partitions = await topic_partitions(consumer, [topic])
-            consumer.assign(partitions)
-            await consumer.seek_to_beginning(*partitions)
-            ends = await consumer.end_offsets(partitions)
-            out: list[Any] = []
-            while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
-                for messages in (await consumer.getmany(timeout_ms=200)).values():
-                    out.extend(messages)
-            return out
-        finally:
-            await consumer.stop()
 
     async def outage(self, part: str, seconds: float) -> None:
         """Stop a part, leave it away for so long, and start it again."""

@@ -12,7 +12,6 @@ from infra.local.kafka import Kafka
 from infra.local.parts import PARTS, Spec
 from infra.local.stack import Stack
 from pipeline.ops import topics
-from pipeline.ops.books import topic_partitions
 from pipeline.settings import Settings
 from pipeline.topology import EVENTS
 from pipeline.topology import topics as all_topics
@@ -93,7 +92,7 @@ async def test_with_the_password_topics_are_made_written_and_read(broker: str) -
     await consumer.start()
     try:
         sent = await producer.send_and_wait(EVENTS, b"x", partition=0)
-        partitions = await topic_partitions(consumer, [EVENTS])
+        partitions = await kafka.topic_partitions(consumer, [EVENTS])
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         got = await consumer.getone()
