@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.stack import clean
 from tests.integration.rig import Rig
 
 
 @pytest.fixture(scope="session")
 def rig() -> Iterator[Rig]:
     root = Path(".local/test")
+    # What an earlier session left (an ERP in which a customer was mended, say) is no start.
+    clean(root)
     root.mkdir(parents=True, exist_ok=True)
     rig = Rig(root)
     try:

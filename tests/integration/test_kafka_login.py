@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from aiokafka.errors import KafkaError
@@ -38,11 +38,18 @@ class LockedKafka(Kafka):
         self._config.write_text(locked, encoding="utf-8")
 
     def ready(self) -> bool:
-        return "Kafka Server started" in self._log.read_text(encoding="utf-8", errors="replace")
+        return asyncio.run(lets_in(settings(f"127.0.0.1:{self.port}", "right")))
 
-    @property
-    def _log(self) -> Path:
-        return self._format_log.with_name("kafka.log")
+
+async def lets_in(ours: Settings) -> bool:
+    admin = kafka.admin(ours)
+    try:
+        await admin.start()
+    except KafkaError:
+        return False
+    finally:
+        await admin.close()
+    return True
 
 
 def locked(spec: Spec) -> Spec:
