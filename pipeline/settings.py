@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     lake_flush_rows: int = Field(200_000, ge=1)
     lake_flush_s: float = Field(5.0, gt=0)
     """A lake file is closed after so many rows or seconds, whichever is first."""
+    stall_s: float = Field(60.0, ge=5)
+    """A worker ends itself when a partition with work has stood still for so long, seconds."""
+    recovery_s: float = Field(300.0, ge=5)
+    """A worker ends itself when a rebalance with its table recovery takes longer, seconds."""
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,8 @@ DEDUPLICATED = "telemetry.deduplicated"
 QUARANTINE = "telemetry.quarantine"
 EVENTS = "events.business"
 RESULTS = "delivery.results"
+RULES = "detection.rules"
+FEEDBACK = "detection.feedback"
 DETECT_STATE = "fieldline-detect-devices-changelog"
 
 _DAY_MS = 86_400_000
@@ -95,9 +97,28 @@ _STREAM = (
         cleanup=Cleanup.COMPACT,
     ),
     Topic(
+        name=RULES,
+        key="'current', or 'version/N'",
+        schema="rules record (JSON)",
+        producers=("operator",),
+        consumers=("detect", "operator"),
+        retention_ms=-1,
+        cleanup=Cleanup.COMPACT,
+        keyed_by_device=False,
+    ),
+    Topic(
+        name=FEEDBACK,
+        key="event id",
+        schema="feedback record (JSON)",
+        producers=("operator",),
+        consumers=("operator",),
+        retention_ms=-1,
+        keyed_by_device=False,
+    ),
+    Topic(
         name=EVENTS,
         key="device id",
-        schema="business_event.v1",
+        schema="business_event.v2",
         producers=("detect",),
         consumers=("fanout",),
         retention_ms=30 * _DAY_MS,
@@ -114,7 +135,7 @@ def topics(sinks: tuple[str, ...]) -> tuple[Topic, ...]:
             Topic(
                 name=sink_topic(sink),
                 key="device id",
-                schema="business_event.v1",
+                schema="business_event.v2",
                 producers=("fanout", "operator"),
                 consumers=(worker,),
                 retention_ms=30 * _DAY_MS,

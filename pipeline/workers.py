@@ -73,10 +73,10 @@ def _detect(worker: Worker, settings: Settings, codec: Codec) -> None:
         worker,
         detect.Detector(
             worker,
+            settings,
             codec=codec,
             rules=rules_file.load(settings.rules_file),
             registry=LiveRegistry(settings.devices_file),
-            window=settings.dedup_window,
         ),
     )
 

@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
 import faust
 
+from pipeline.agents.ending import Callback, Ending
+from pipeline.agents.membership import Membership
+from pipeline.agents.recovery import bounded, give_up
 from pipeline.agents.rounds import Holdings, Rounds, Step, tracked
+from pipeline.agents.watchdog import PULSE_S, Pulse, Watchdog
 from pipeline.settings import Settings
+from pipeline.state.worker_folder import worker_folder
 from pipeline.topology import topics
 from pipeline.wire import kafka
 
+END_S = 15.0
+"""Longest that a stop takes as a whole; a supervisor's patience is longer."""
+SESSION_S = 10.0
+"""A worker that is not heard of for so long has lost its partitions (infra/adr/0010)."""
+HEARTBEAT_S = 1.0
+"""All members hear of a rebalance within this time, and wait for the last one."""
+LEASE_S = 1.0
+"""Long enough to hand records to Kafka; what takes longer asks again."""
+_LEASE_LOOK_S = 0.05
+STATEFUL = ("detect",)
+"""Roles with a table: another worker keeps a copy of it, where there is one."""
+PATIENT = ("archive", "deliver-")
+"""Roles, or how their names begin, that wait with messages in hand while a target is away."""
 
-def make_app(settings: Settings, *, role: str, instance: int) -> faust.App:
+
+class App(faust.App):
+    """A Faust app that does something of ours before its consumer stops."""
+
+    before_stop: Callback | None = None
+
+    async def on_stop(self) -> None:
+        """Called by Faust once, when the worker is asked to end or has crashed."""
+        late = threading.Timer(END_S, _late)
+        late.daemon = True
+        late.start()
+        if self.before_stop is not None:
+            await self.before_stop()
+        await super().on_stop()
+
+
+def _late() -> None:
+    give_up(f"The worker did not come to its end in {END_S:.0f} s, so it ends here.")
+
+
+def make_app(settings: Settings, *, role: str, instance: int) -> App:
     """A Faust app for `role`; its consumer group is 'fieldline-<role>'.
 
     `instance` numbers the workers of a role: it is the static group member id, so that a
@@ -23,18 +63,20 @@ def make_app(settings: Settings, *, role: str, instance: int) -> faust.App:
     # Faust makes the last folder only.
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     brokers = [f"kafka://{server}" for server in settings.kafka_bootstrap.split(",")]
-    return faust.App(
+    return App(
         name,
         broker=brokers,
         broker_credentials=_credentials(settings),
         store="rocksdb://",
-        datadir=str(settings.data_dir / f"{role}-{instance}"),
+        datadir=str(worker_folder(settings, role, instance)),
         processing_guarantee="at_least_once",
         consumer_group_instance_id=f"{name}-{instance}",
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=16 * 1024 * 1024,
-        broker_session_timeout=10.0,
-        broker_heartbeat_interval=2.0,
+        broker_session_timeout=SESSION_S,
+        broker_heartbeat_interval=HEARTBEAT_S,
+        # Longest that the others wait for a member which lives but does not come.
+        broker_rebalance_timeout=30.0,
         broker_commit_interval=1.0,
         broker_request_timeout=30.0,
         producer_acks=-1,
@@ -49,7 +91,11 @@ def make_app(settings: Settings, *, role: str, instance: int) -> faust.App:
         topic_disable_leader=True,
         topic_partitions=settings.partitions,
         topic_replication_factor=settings.replication,
-        table_standby_replicas=0,
+        table_standby_replicas=1 if role in STATEFUL else 0,
+        TableManager=bounded(
+            limit_s=settings.recovery_s,
+            mend=f"stop it and run `fieldline state rebuild --instance {instance}`",
+        ),
         web_enabled=False,
         worker_redirect_stdouts=False,
         key_serializer="raw",
@@ -81,15 +127,70 @@ class Worker:
     ) -> None:
         self.app = make_app(settings, role=role, instance=instance)
         self.holdings = Holdings()
-        self.app.transport.Consumer = tracked(self.holdings)  # type: ignore[misc]  # one app only
+        self.membership = Membership(self.app, session_s=SESSION_S)
+        self.app.transport.Consumer = self.membership.of(tracked(self.holdings))  # type: ignore[misc]  # one app only
+        self._queues: dict[str, Any] = {}
+        self._pulse = Pulse(limit_s=settings.stall_s)
         self._role = role
         self._map = {topic.name: topic for topic in topics(sinks)}
         self.consumed: set[str] = set()
         self.produced: set[str] = set()
+        self._ending = Ending(self.app, self.holdings, self.membership)
+        self.app.before_stop = self._stop
+        watchdog = Watchdog(
+            self.app,
+            self.holdings,
+            settings,
+            patient=role.startswith(PATIENT),
+            queues=self._queues.values,
+        )
+
+        @self.app.task  # type: ignore[untyped-decorator]  # Faust has no types
+        async def watch() -> None:
+            await watchdog.run()
+
+        @self.app.task  # type: ignore[untyped-decorator]  # Faust has no types
+        async def beat() -> None:
+            self._pulse.start()
+            while True:
+                self._pulse.beat()
+                await asyncio.sleep(PULSE_S)
 
         @self.app.on_partitions_revoked.connect
         async def revoked(*_: object, **__: object) -> None:
-            self.holdings.lose()
+            await self._ending.revoke()
+
+    def on_stop(self, callback: Callback) -> None:
+        """Await `callback` when the worker is asked to end; then offsets are committed.
+
+        No round is in hand by then, unless it took longer than ending.GRACE_S. All callbacks
+        together have ending.STOP_S seconds. What they raise is logged and changes nothing: what
+        is not acknowledged comes again.
+        """
+        self._ending.before_stop.append(callback)
+
+    def on_revoke(self, callback: Callback) -> None:
+        """Await `callback` when a rebalance begins, before everything in hand is lost.
+
+        Then offsets are committed, and only then the epoch rises (Holdings.lose). A round in
+        hand runs on meanwhile. All callbacks together have ending.REVOKE_S seconds. They are not
+        called where the group has put this worker out: its partitions may be another's by now.
+        """
+        self._ending.before_loss.append(callback)
+
+    async def leased(self) -> None:
+        """Wait until nobody else can have our partitions for the next LEASE_S seconds.
+
+        To be awaited before state is written; then ask whether a rebalance took the partitions
+        away (Round.lost, Holdings.epoch). A worker that was frozen for longer than its session
+        waits here until it has heard of that, and writes nothing over its successor's state.
+        """
+        while self.membership.lease_s() < LEASE_S:  # noqa: ASYNC110 - a clock runs out, no event
+            await asyncio.sleep(_LEASE_LOOK_S)
+
+    async def _stop(self) -> None:
+        self._pulse.rest()
+        await self._ending.stop()
 
     def agent(self, channel: Any, step: Step, *, name: str, limit: int) -> None:  # noqa: ANN401
         """Register an agent: `step` gets the events of `channel` in rounds of up to `limit`."""
@@ -97,11 +198,12 @@ class Worker:
 
         @self.app.agent(channel, name=name, concurrency=1)
         async def feed(stream: Any) -> None:  # noqa: ANN401
+            self._queues[name] = stream.channel.queue
             await rounds.feed(stream)
 
         @self.app.task  # type: ignore[untyped-decorator]  # Faust has no types
         async def run() -> None:
-            await rounds.run()
+            await self._ending.run(rounds, step)
 
     def source(self, name: str) -> Any:  # noqa: ANN401 - Faust has no types
         """Topic `name` to consume, keys and values as bytes; TopologyError if not ours."""

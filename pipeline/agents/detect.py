@@ -1,25 +1,41 @@
 """Detect agent: telemetry.readings → telemetry.deduplicated and events.business.
 
-Per round: decide message by message (core), emit everything and wait until Kafka has it,
-store the changed devices, acknowledge. A crash between any two of these repeats work and
-changes nothing: outputs carry their source offset or a deterministic id, and each device's
-state carries the offset that it includes.
+Per round: decide (core), hand everything to Kafka, go on with the next round. Beside it, every
+CHECKPOINT_S, a checkpoint: what has changed is copied, then we wait until everything emitted
+so far is in Kafka, then the copy is stored, then the input is acknowledged. So the order is
+emit → store → acknowledge though nothing waits for anything else; a crash between any two
+repeats work and changes nothing: outputs carry their source offset or a deterministic id, and
+each device's state carries the offset that it includes.
+
+A checkpoint stores the devices that changed longest ago first, up to CHECKPOINT_BYTES; the
+offset acknowledged is that of the oldest change not stored (as write-ahead logs do it: Mohan
+et al., "ARIES", 1992, calls them fuzzy checkpoints). So a fleet of any size costs the same
+steady trickle of state, and a crash costs reading again what came since.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import structlog
+from faust.types import TP
+
 from pipeline.agents.app import Worker
+from pipeline.agents.emit import Emitter, Record, Sent, settled
+from pipeline.agents.halt import guarded
 from pipeline.agents.rounds import Round
 from pipeline.agents.unreadable import Quarantine
-from pipeline.core.detect import At, Decision, DeviceState, decide
+from pipeline.core.detect import At, Decision, Detection
+from pipeline.core.fleet import C_DIRTY
 from pipeline.core.quarantine import Reason
-from pipeline.core.registry import Devices
-from pipeline.core.rules import Rules
+from pipeline.core.registry import Devices, Registry
+from pipeline.core.rules import MetricRule, Rules
+from pipeline.core.telemetry import NO_SEQUENCE, Sample, TelemetryBatch, pack
+from pipeline.settings import Settings
 from pipeline.state import device_state
 from pipeline.state.table import DeviceTable
 from pipeline.topology import DEDUPLICATED, EVENTS, READINGS
@@ -27,106 +43,219 @@ from pipeline.wire import cloudevents
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.records import decode_batch, encode_deduplicated, encode_event
 
+log = structlog.get_logger(__name__)
+
 ROUND_EVENTS = 256
+"""Most messages of a round: large enough that what a round costs does not count."""
+CHECKPOINT_S = 1.0
+CHECKPOINT_BYTES = 24 * 1024 * 1024
+"""State written per checkpoint at most, over all partitions."""
+ROUNDS_AHEAD = 4
+"""Rounds whose output may be on its way at once."""
+_LOAD_AT_ONCE = 500
+
+
+class _Partition:
+    """One partition in hand: its detection, and what of it is on its way."""
+
+    def __init__(self, number: int, detection: Detection) -> None:
+        self.number = number
+        self.detection = detection
+        self.encoder = device_state.Encoder(detection.fleet, detection.plans, number)
+        self.next_offset = -1
+        """The offset after the last message applied."""
+        self.sent: list[Sent] = []
+        self.moving = asyncio.Lock()
+        """Held from applying messages until their output is in `sent`: no copy in between."""
 
 
 class Detector:
-    """What the agent does with one round of messages."""
+    """What the agent does with one round of messages, and its checkpoints."""
 
     def __init__(
         self,
         worker: Worker,
+        settings: Settings,
         *,
         codec: Codec,
         rules: Rules,
         registry: Devices,
-        window: int,
     ) -> None:
+        self._holdings = worker.holdings
+        self._leased = worker.leased
         self._codec = codec
         self._rules = rules
         self._registry = registry
-        self._window = window
-        self._table = DeviceTable(worker.app, "devices")
-        self._deduplicated = worker.target(DEDUPLICATED)
-        self._events = worker.target(EVENTS)
+        self._window = settings.dedup_window
+        self._emitter = Emitter(settings, name="fieldline-detect")
+        self._table = DeviceTable(worker.app, "devices", append=self._append)
+        worker.target(DEDUPLICATED)
+        worker.target(EVENTS)
         self._quarantine = Quarantine(worker, codec)
-        # Decoded rows of the partitions we own: a cache of the table, dropped on rebalance.
-        self._states: dict[int, dict[str, DeviceState]] = defaultdict(dict)
+        self._partitions: dict[int, _Partition] = {}
+        self._ahead: deque[list[Sent]] = deque()
+        self._row_bytes = 1_024.0
+        self._storing = asyncio.Lock()
 
     def forget(self) -> None:
-        """Drop the cache: after a rebalance another worker may have moved the state on."""
-        self._states.clear()
+        """Drop the state: after a rebalance another worker may have moved it on."""
+        self._partitions.clear()
+        self._ahead.clear()
 
     async def round(self, hand: Round) -> None:
-        """Process messages of any partitions, in order."""
-        changed: dict[int, dict[str, DeviceState]] = defaultdict(dict)
-        sent: list[Any] = []
+        """Process messages of any partitions, in order within each."""
+        by_partition: dict[int, list[Any]] = {}
         for event in hand.events:
-            if hand.lost:
+            by_partition.setdefault(event.message.partition, []).append(event.message)
+        sent: list[Sent] = []
+        for number, messages in by_partition.items():
+            partition = self._partitions.get(number) or await self._open(number, hand)
+            if hand.lost or partition is None:
                 return
-            message = event.message
+            async with partition.moving:
+                batches = await self._decode(partition, messages)
+                decisions = partition.detection.apply(batches)
+                emitted = await self._emit(number, messages, decisions)
+                partition.next_offset = messages[-1].offset + 1
+                partition.sent += emitted
+            sent += emitted
+        self._ahead.append(sent)
+        while len(self._ahead) > ROUNDS_AHEAD:
+            await settled(self._ahead.popleft())
+
+    async def _open(self, number: int, hand: Round) -> _Partition | None:
+        """The partition's state from the table; None where a rebalance came between."""
+        detection = Detection(self._rules, self._registry, window=self._window)
+        decoder = device_state.Decoder(detection, number)
+        for count, (device, row) in enumerate(self._table.rows(number), start=1):
+            decoder.decode(device, row)
+            if count % _LOAD_AT_ONCE == 0:
+                # Heartbeats go through this same loop.
+                await asyncio.sleep(0)
+                if hand.lost:
+                    return None
+        partition = self._partitions[number] = _Partition(number, detection)
+        return partition
+
+    async def _decode(
+        self, partition: _Partition, messages: list[Any]
+    ) -> list[tuple[At, TelemetryBatch]]:
+        out = []
+        for message in messages:
             try:
                 batch = decode_batch(self._codec, message.value)
             except UnreadableError as error:
-                refused = self._quarantine.send(message, error, reason=Reason.UNREADABLE_BATCH)
-                sent.append(await refused)
-                continue
-            decision = decide(
-                self._load(message.partition, batch.devices, changed[message.partition]),
-                batch,
-                At(topic=message.topic, partition=message.partition, offset=message.offset),
-                self._rules,
-                self._registry,
-                self._window,
-            )
-            changed[message.partition].update(decision.states)
-            sent.extend(await self._emit(message, decision))
-        await asyncio.gather(*sent)
-        for partition, states in changed.items():
-            if hand.lost:
-                return
-            rows = {device: device_state.encode(state) for device, state in states.items()}
-            await self._table.write(partition, rows)
-        if not hand.lost:
-            for partition, states in changed.items():
-                self._states[partition].update(states)
-            hand.acknowledge()
-
-    def _load(
-        self, partition: int, devices: tuple[str, ...], changed: Mapping[str, DeviceState]
-    ) -> Mapping[str, DeviceState]:
-        """States of these devices: of this round, else cached, else from the table."""
-        cache = self._states[partition]
-        found: dict[str, DeviceState] = {}
-        for device in devices:
-            state = changed.get(device) or cache.get(device)
-            if state is None and (row := self._table.read(partition, device)) is not None:
-                state = cache[device] = device_state.decode(row)
-            if state is not None:
-                found[device] = state
-        return found
-
-    async def _emit(self, message: Any, decision: Decision) -> list[Any]:  # noqa: ANN401
-        sent = [
-            await self._deduplicated.send(
-                key=message.key,
-                value=encode_deduplicated(self._codec, decision.deduplicated),
-                partition=message.partition,
-            )
-        ]
-        for event in decision.events:
-            sent.append(  # noqa: PERF401 - an async comprehension hides the awaits
-                await self._events.send(
-                    key=event.device_id.encode(),
-                    value=encode_event(self._codec, event),
-                    partition=message.partition,
-                    headers=cloudevents.headers(event),
+                refused = await self._quarantine.send(
+                    message, error, reason=Reason.UNREADABLE_BATCH
                 )
+                partition.sent.append(Sent(refused, 1))
+                continue
+            at = At(topic=message.topic, partition=message.partition, offset=message.offset)
+            out.append((at, batch))
+        return out
+
+    async def _emit(
+        self, partition: int, messages: list[Any], decisions: list[Decision]
+    ) -> list[Sent]:
+        keys = {message.offset: message.key for message in messages}
+        kept = [
+            Record(
+                keys[d.deduplicated.source_offset],
+                encode_deduplicated(self._codec, d.deduplicated),
             )
+            for d in decisions
+        ]
+        events = [
+            Record(
+                event.device_id.encode(),
+                encode_event(self._codec, event),
+                tuple(cloudevents.headers(event).items()),
+            )
+            for d in decisions
+            for event in d.events
+        ]
+        sent = await self._emitter.emit(DEDUPLICATED, partition, kept)
+        if events:
+            sent += await self._emitter.emit(EVENTS, partition, events)
         return sent
+
+    async def _append(self, topic: str, partition: int, rows: Mapping[str, bytes]) -> int:
+        records = (Record(device.encode(), row) for device, row in rows.items())
+        return await settled(await self._emitter.emit(topic, partition, records))
+
+    async def checkpoint(self, limit_bytes: int = CHECKPOINT_BYTES) -> None:
+        """Store what has changed, up to so many bytes, and acknowledge what that allows."""
+        async with self._storing:
+            epoch = self._holdings.epoch
+            for partition in tuple(self._partitions.values()):
+                share = limit_bytes // max(1, len(self._partitions))
+                await self._store(partition, share, epoch)
+
+    async def _store(self, partition: _Partition, limit_bytes: int, epoch: int) -> None:
+        async with partition.moving:
+            if self._holdings.epoch != epoch or partition.next_offset < 0:
+                return
+            stored, done_below = self._copy(partition, limit_bytes)
+            sent, partition.sent = partition.sent, []
+        await settled(sent)
+        await self._leased()
+        if self._holdings.epoch != epoch:
+            return
+        await self._table.write(partition.number, stored)
+        if self._holdings.epoch == epoch:
+            tp = TP(READINGS, partition.number)
+            self._holdings.acks.finish_below(tp, done_below)
+
+    def _copy(self, partition: _Partition, limit_bytes: int) -> tuple[dict[str, bytes], int]:
+        """Changed devices as rows, longest unstored first, and the offset that they reach."""
+        fleet = partition.detection.fleet
+        dirty = fleet.arrays.columns[: fleet.devices, C_DIRTY]
+        rows = np.flatnonzero(dirty >= 0)
+        most = max(1, int(limit_bytes / self._row_bytes))
+        done_below = partition.next_offset
+        if len(rows) > most:
+            oldest = np.argsort(dirty[rows], kind="stable")
+            done_below = int(dirty[rows[oldest[most]]])
+            rows = rows[oldest[:most]]
+        stored = partition.encoder.encode(rows.tolist())
+        if stored:
+            size = sum(map(len, stored.values())) / len(stored)
+            self._row_bytes += 0.2 * (size - self._row_bytes)
+        dirty[rows] = -1
+        return stored, done_below
+
+    async def checkpoints(self) -> None:
+        """Checkpoint for ever."""
+        while True:
+            await asyncio.sleep(CHECKPOINT_S)
+            await guarded(lambda _: self.checkpoint(), None)
+
+    async def finish(self) -> None:
+        """Store all that has changed: on a stop, and when partitions go to another worker."""
+        await self.checkpoint(limit_bytes=1 << 40)
+
+
+def compile_kernel() -> None:
+    """Have the loops compiled, or taken from the disk, before the worker joins its group.
+
+    Compiling takes seconds the first time, in which no heartbeat would go out.
+    """
+    nothing = MetricRule(detectors=())
+    detection = Detection(Rules(name="", version=0, defaults=nothing), Registry(), window=64)
+    sample = Sample("t/d", 0, NO_SEQUENCE, 0, 0, (("m", 0.0),))
+    at = At(topic="", partition=0, offset=0)
+    detection.apply([(at, pack([sample]))])
+    device_state.Encoder(detection.fleet, detection.plans, 0).encode([0])
 
 
 def register(worker: Worker, detector: Detector) -> None:
     """Put the agent into the app."""
+    compile_kernel()
     worker.agent(worker.source(READINGS), detector.round, name="detect", limit=ROUND_EVENTS)
     worker.holdings.on_loss(detector.forget)
+    worker.on_stop(detector.finish)
+    worker.on_revoke(detector.finish)
+
+    @worker.app.task  # type: ignore[untyped-decorator]  # Faust has no types
+    async def checkpoints() -> None:
+        await detector.checkpoints()

@@ -14,6 +14,7 @@ from pipeline import logs
 from pipeline.bridge import service
 from pipeline.settings import load
 from pipeline.state.local_copy import check_local_copy
+from pipeline.state.worker_folder import held, worker_folder
 from pipeline.workers import make_worker
 
 
@@ -32,12 +33,13 @@ def worker(
     settings = load()
     logs.configure()
     app = make_worker(settings, role=role, instance=instance).app
-    for table in app.tables.values():
-        folder = Path(app.conf.tabledir)
-        asyncio.run(check_local_copy(settings, folder, table.changelog_topic_name))
-    faust.Worker(
-        app, loglevel="INFO", override_logging=False, redirect_stdouts=False, quiet=True
-    ).execute_from_commandline()
+    with held(worker_folder(settings, role, instance)):
+        for table in app.tables.values():
+            folder = Path(app.conf.tabledir)
+            asyncio.run(check_local_copy(settings, folder, table.changelog_topic_name))
+        faust.Worker(
+            app, loglevel="INFO", override_logging=False, redirect_stdouts=False, quiet=True
+        ).execute_from_commandline()
 
 
 def run_bridge(

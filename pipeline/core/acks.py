@@ -41,6 +41,13 @@ class AckTracker(Generic[K]):
         if not handed:
             done.clear()
 
+    def finish_below(self, partition: K, offset: int) -> None:
+        """The agent is done with every event in hand whose offset is less than `offset`."""
+        for handed in tuple(self._handed.get(partition, ())):
+            if handed >= offset:
+                break
+            self.finish(partition, handed)
+
     def pending(self) -> Iterator[K]:
         """Partitions whose committable offset has moved since it was last taken."""
         return iter(tuple(self._position))

@@ -1,10 +1,17 @@
 """Which samples were seen before: exact inside a bounded window, and nothing is lost.
 
-Numbered samples follow the anti-replay window of RFC 6479: per (device, session) the
+**Numbered samples** follow the anti-replay window of RFC 6479: per (device, session) the
 highest sequence number and a bitmap of the numbers up to `window` below it. A session is
-a number that never falls; a reboot makes a greater one. The newest SESSIONS are kept.
+a number that never falls; a reboot makes a greater one. The newest SESSIONS windows are kept.
 
-Samples without a number are known by a 64-bit hash of their content (event time, metric
+*A reset without a new session*: a number below the window that is itself less than `window`,
+from a sample whose event time is later than that of the highest number and is the device's
+own (not the time of arrival), means that the device counts from the start again. It gets a
+new window of the same session, which *starts* at that event time (or earlier, if an earlier
+one of the first samples arrives later). Each sample of a session belongs to the window with
+the latest start that is not after its event time.
+
+**Samples without a number** are known by a 64-bit hash of their content (event time, metric
 names, values), kept per BUCKET_MS of event time. The newest BUCKETS that hold anything are
 kept, and at most `hashes` of them in all: then the oldest bucket goes. A single bucket
 that is full takes no more: a device that fast should number its samples.
@@ -21,24 +28,36 @@ session number or clock costs one kept entry, not the whole window.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from pipeline.core.fleet import (
+    BEFORE_ALL,
+    C_FLOOR_SESSION,
+    C_FLOOR_START,
+    C_SESSIONS,
+    C_START,
+    SESSIONS,
+    W_FLOOR,
+    W_HIGH,
+    W_HIGH_TIME,
+    W_SESSION,
+    W_START,
+)
+from pipeline.core.jit import jit
 
+if TYPE_CHECKING:
     import numpy.typing as npt
 
-SESSIONS: Final = 4
+    I64 = npt.NDArray[np.int64]
+    U64 = npt.NDArray[np.uint64]
+
 BUCKETS: Final = 32
 BUCKET_MS: Final = 10_000
 MIN_HASHES: Final = 1_024
-
-BEFORE_ALL: Final = -(1 << 63)
-"""Floor of a window that has evicted nothing."""
 
 
 class Verdict(IntEnum):
@@ -49,172 +68,182 @@ class Verdict(IntEnum):
     TOO_LATE = 2
 
 
-# Python 3.11 looks enum members up slowly, and these are asked for per sample.
-FRESH, DUPLICATE, TOO_LATE = Verdict
+# Compiled code wants plain numbers, and looking enum members up is slow.
+FRESH: Final = 0
+DUPLICATE: Final = 1
+TOO_LATE: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class SessionWindow:
-    """Numbers seen in one session: bit i of `bits` stands for `high` - i, down to `floor`.
-
-    A number under `floor` is too late. Bits below the floor are 0.
-    """
-
-    session: int
-    high: int
-    floor: int
-    bits: int
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """Contents seen in one stretch of event time: [number, number + 1) x BUCKET_MS."""
-
-    number: int
-    hashes: frozenset[int]
+@jit
+def _advance(bits: U64, window: I64, sequence: int, size: int) -> None:
+    """Move a session's window up to `sequence` and mark it seen."""
+    ring = len(bits) * 64
+    high = window[W_HIGH]
+    if sequence - high >= ring:
+        bits[:] = 0
+    else:
+        for number in range(high + 1, sequence + 1):
+            place = number & ring - 1
+            bits[place >> 6] &= ~(np.uint64(1) << np.uint64(place & 63))
+    window[W_HIGH] = sequence
+    window[W_FLOOR] = max(window[W_FLOOR], sequence - size + 1)
+    place = sequence & ring - 1
+    bits[place >> 6] |= np.uint64(1) << np.uint64(place & 63)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What dedup remembers of one device.
+@jit
+def _begin(
+    row: I64,
+    windows: I64,
+    bits: U64,
+    session: int,
+    start: int,
+    sequence: int,
+    time_ms: int,
+    size: int,
+) -> int:
+    """A window for a session (or for its new start after a reset): FRESH, or TOO_LATE."""
+    at = row[C_SESSIONS]
+    if at == SESSIONS:
+        # The oldest goes; that is this very one where it lies below all kept.
+        at = 0
+        for other in range(1, SESSIONS):
+            if windows[other, W_SESSION] < windows[at, W_SESSION] or (
+                windows[other, W_SESSION] == windows[at, W_SESSION]
+                and windows[other, W_START] < windows[at, W_START]
+            ):
+                at = other
+        oldest, began = windows[at, W_SESSION], windows[at, W_START]
+        if session < oldest or (session == oldest and start < began):
+            row[C_FLOOR_SESSION], row[C_FLOOR_START] = session, start
+            return TOO_LATE
+        row[C_FLOOR_SESSION], row[C_FLOOR_START] = oldest, began
+    else:
+        row[C_SESSIONS] += 1
+    windows[at, W_SESSION] = session
+    windows[at, W_START] = start
+    windows[at, W_HIGH] = sequence
+    windows[at, W_FLOOR] = max(0, sequence - size + 1)
+    windows[at, W_HIGH_TIME] = time_ms
+    bits[at, :] = 0
+    place = sequence & bits.shape[1] * 64 - 1
+    bits[at, place >> 6] = np.uint64(1) << np.uint64(place & 63)
+    row[C_START] = start
+    return FRESH
 
-    `sessions` and `buckets` are in rising order. Sessions up to `session_floor` and
-    buckets up to `bucket_floor` were evicted: what comes for them is too late.
-    """
 
-    sessions: tuple[SessionWindow, ...] = ()
-    session_floor: int = BEFORE_ALL
-    buckets: tuple[Bucket, ...] = ()
-    bucket_floor: int = BEFORE_ALL
-
-
-def content_hash(time_ms: int, names: bytes, values: npt.NDArray[np.float64]) -> int:
-    """64-bit BLAKE2b of one sample's content, the same in every process.
-
-    `names` are the metric names and `values` their values, both in one canonical order;
-    0.0 and -0.0 count as equal.
-    """
-    digest = hashlib.blake2b(digest_size=8)
-    digest.update(time_ms.to_bytes(8, "little", signed=True))
-    digest.update(len(names).to_bytes(4, "little"))
-    digest.update(names)
-    digest.update((values + 0.0).astype("<f8", copy=False).tobytes())
-    return int.from_bytes(digest.digest(), "little")
-
-
+@jit
 def judge(
-    seen: Seen,
-    sessions: Sequence[int],
-    sequences: Sequence[int],
-    times_ms: Sequence[int],
-    contents: Sequence[int],
-    window: int,
-) -> tuple[npt.NDArray[np.uint8], Seen]:
-    """Verdicts on one device's samples in order of arrival, shape (samples,), and what is seen.
+    row: I64,
+    windows: I64,
+    bits: U64,
+    session: int,
+    sequence: int,
+    time_ms: int,
+    received_ms: int,
+    size: int,
+) -> int:
+    """The verdict on one numbered sample: see the module's docstring.
 
-    Sequence numbers below 0 mean that the sample has none: then its event time in
-    milliseconds and its entry in `contents` (from content_hash) count; other entries of
-    `contents` are not read. `window` is how many numbers of a session are remembered; it
-    also bounds the hashes, which are at least MIN_HASHES.
+    `row` is the device's of fleet.Arrays.columns, `windows` and `bits` its windows; all are
+    changed in place. `size` is the window in sequence numbers.
     """
-    numbered = _Numbered(seen, window)
-    hashed = _Hashed(seen, max(window, MIN_HASHES))
-    verdicts = np.empty(len(sequences), dtype=np.uint8)
-    for i, sequence in enumerate(sequences):
-        verdicts[i] = (
-            numbered.judge(sessions[i], sequence)
-            if sequence >= 0
-            else hashed.judge(times_ms[i] // BUCKET_MS, contents[i])
-        )
-    return verdicts, Seen(
-        sessions=numbered.frozen(),
-        session_floor=numbered.floor,
-        buckets=hashed.frozen(),
-        bucket_floor=hashed.floor,
-    )
-
-
-class _Numbered:
-    """Sessions of one device while a batch is worked on."""
-
-    def __init__(self, seen: Seen, window: int) -> None:
-        self._windows = {w.session: w for w in seen.sessions}
-        self.floor = seen.session_floor
-        self._window = window
-
-    def judge(self, session: int, sequence: int) -> Verdict:
-        if session <= self.floor:
+    at = -1
+    later = -1
+    for other in range(row[C_SESSIONS]):
+        if windows[other, W_SESSION] != session:
+            continue
+        if windows[other, W_START] <= time_ms:
+            if at < 0 or windows[other, W_START] > windows[at, W_START]:
+                at = other
+        elif later < 0 or windows[other, W_START] < windows[later, W_START]:
+            later = other
+    if at < 0:
+        if later >= 0 or session <= row[C_FLOOR_SESSION]:
             return TOO_LATE
-        known = self._windows.get(session)
-        if known is None:
-            return self._begin(session, sequence)
-        back = known.high - sequence
-        if sequence < known.floor:
+        return _begin(row, windows, bits, session, BEFORE_ALL, sequence, time_ms, size)
+    window = windows[at]
+    if sequence < window[W_FLOOR]:
+        if sequence >= size or time_ms <= window[W_HIGH_TIME] or time_ms == received_ms:
             return TOO_LATE
-        if back >= 0 and known.bits >> back & 1:
-            return DUPLICATE
-        self._windows[session] = (
-            SessionWindow(session, known.high, known.floor, known.bits | 1 << back)
-            if back >= 0
-            else self._advance(known, sequence)
-        )
+        # Counted from the start again, and measured after all it had numbered before: the
+        # device was reset and kept its session.
+        if later < 0:
+            return _begin(row, windows, bits, session, time_ms, sequence, time_ms, size)
+        # One of the first samples after a reset that a later one has shown.
+        at = later
+        window = windows[at]
+        window[W_START] = time_ms
+        if sequence < window[W_FLOOR]:
+            return TOO_LATE
+    row[C_START] = window[W_START]
+    if sequence > window[W_HIGH]:
+        _advance(bits[at], window, sequence, size)
+        window[W_HIGH_TIME] = max(window[W_HIGH_TIME], time_ms)
         return FRESH
-
-    def _begin(self, session: int, sequence: int) -> Verdict:
-        lowest = max(0, sequence - self._window + 1)
-        self._windows[session] = SessionWindow(session, sequence, lowest, 1)
-        if len(self._windows) > SESSIONS:
-            # The oldest goes; that is this very one where it lies below all kept.
-            self.floor = min(self._windows)
-            del self._windows[self.floor]
-        return FRESH if session > self.floor else TOO_LATE
-
-    def _advance(self, known: SessionWindow, sequence: int) -> SessionWindow:
-        floor = max(known.floor, sequence - self._window + 1)
-        depth, step = sequence - floor + 1, sequence - known.high
-        # A jump past the whole window must not build a number of that many bits first.
-        bits = (known.bits << step) & ((1 << depth) - 1) if step < depth else 0
-        return SessionWindow(known.session, sequence, floor, bits | 1)
-
-    def frozen(self) -> tuple[SessionWindow, ...]:
-        return tuple(self._windows[session] for session in sorted(self._windows))
+    place = sequence & bits.shape[1] * 64 - 1
+    mask = np.uint64(1) << np.uint64(place & 63)
+    if bits[at, place >> 6] & mask:
+        return DUPLICATE
+    bits[at, place >> 6] |= mask
+    return FRESH
 
 
-class _Hashed:
-    """Content hashes of one device while a batch is worked on."""
+@jit
+def _mix(number: np.uint64) -> np.uint64:
+    """Finaliser of SplitMix64 (Steele, Lea and Flood, 2014): every bit moves every other."""
+    number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return number ^ (number >> np.uint64(31))
 
-    def __init__(self, seen: Seen, most: int) -> None:
-        self._kept = {b.number: b for b in seen.buckets}
-        self._open: dict[int, set[int]] = {}
-        self._size = sum(len(b.hashes) for b in seen.buckets)
-        self.floor = seen.bucket_floor
-        self._most = most
 
-    def judge(self, number: int, content: int) -> Verdict:
+@jit
+def content_hashes(
+    time_ms: I64, readings: I64, metric: I64, names: U64, value_bits: U64, out: U64
+) -> None:
+    """64-bit hash of each sample's content into `out`, the same in every process.
+
+    `names` are name_hash of the metrics that `metric`, shape (readings,), points at;
+    `value_bits` are the values' bits (0.0 and -0.0 made equal). The order of a sample's
+    readings does not matter.
+    """
+    reading = 0
+    for i in range(len(time_ms)):
+        total = _mix(np.uint64(time_ms[i]) ^ np.uint64(readings[i]) << np.uint64(52))
+        for k in range(reading, reading + readings[i]):
+            total += _mix(names[metric[k]] ^ _mix(value_bits[k]))
+        reading += readings[i]
+        out[i] = _mix(total)
+
+
+def name_hash(metric: str) -> int:
+    """64-bit BLAKE2b of a metric's name."""
+    return int.from_bytes(hashlib.blake2b(metric.encode(), digest_size=8).digest(), "little")
+
+
+@dataclass(slots=True)
+class Hashes:
+    """Contents seen of one device that does not number its samples.
+
+    `buckets`: hashes by stretch of event time, [number, number + 1) x BUCKET_MS. Buckets up
+    to `floor` were evicted: what comes for them is too late.
+    """
+
+    buckets: dict[int, set[int]] = field(default_factory=dict)
+    floor: int = BEFORE_ALL
+
+    def judge(self, time_ms: int, content: int, most: int) -> int:
+        """The verdict on one sample; at most `most` hashes are kept."""
+        number = time_ms // BUCKET_MS
         if number <= self.floor:
             return TOO_LATE
-        hashes = self._bucket(number)
+        hashes = self.buckets.setdefault(number, set())
         if content in hashes:
             return DUPLICATE
-        if len(hashes) >= self._most:
+        if len(hashes) >= most:
             return TOO_LATE
         hashes.add(content)
-        self._size += 1
-        while len(self._open.keys() | self._kept.keys()) > BUCKETS or self._size > self._most:
-            self._evict_oldest()
+        while len(self.buckets) > BUCKETS or sum(map(len, self.buckets.values())) > most:
+            self.floor = min(self.buckets)
+            del self.buckets[self.floor]
         return FRESH if number > self.floor else TOO_LATE
-
-    def _bucket(self, number: int) -> set[int]:
-        if number not in self._open:
-            kept = self._kept.pop(number, None)
-            self._open[number] = set(kept.hashes) if kept else set()
-        return self._open[number]
-
-    def _evict_oldest(self) -> None:
-        self.floor = min(self._open.keys() | self._kept.keys())
-        kept = self._kept.pop(self.floor, None)
-        self._size -= len(kept.hashes if kept else self._open.pop(self.floor))
-
-    def frozen(self) -> tuple[Bucket, ...]:
-        buckets = {n: Bucket(n, frozenset(h)) for n, h in self._open.items()} | self._kept
-        return tuple(buckets[number] for number in sorted(buckets))

@@ -16,6 +16,16 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+class Disposition(StrEnum):
+    """What is to be done with an event."""
+
+    DELIVER = "deliver"
+    REVIEW = "review"
+    """Too unsure to send on: a person decides."""
+    SUPPRESSED = "suppressed"
+    """Part of a storm that another event tells of."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Coordinates of the message that caused an event.
@@ -63,14 +73,18 @@ class BusinessEvent:
     observed_at_ms: int
     source: Source
     snapshot: tuple[SnapshotEntry, ...]
+    disposition: Disposition = Disposition.DELIVER
 
 
-def episode_id(*, device_id: str, session: int, metric: str, detector: str, sequence: int) -> str:
+def episode_id(
+    *, device_id: str, session: int | str, metric: str, detector: str, sequence: int
+) -> str:
     """Deterministic event id: 120 bits of SHA-256 over the episode, base32, 24 characters.
 
     Neither time nor offset goes in, so a replay of the same input makes the same id.
     `sequence` is the first sample's sequence number, or its event time in milliseconds
-    for a device that does not number its samples.
+    for a device that does not number its samples. `session` may say more than the device's
+    own number where that does not tell episodes apart.
     """
     episode = "\x1f".join((device_id, str(session), metric, detector, str(sequence)))
     digest = hashlib.sha256(episode.encode()).digest()

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceRecord:
-    """One row of the registry. `device_id` is 'tenant/device'; `active` False = retired asset."""
+    """One row of the registry. `device_id` is 'tenant/device'; `active` False = retired asset.
+
+    `device_class` (for rules) and `site` (for storm suppression) are '' where not given.
+    """
 
     device_id: str
     asset_id: str
@@ -20,6 +23,8 @@ class DeviceRecord:
     customer_name: str
     customer_tax_id: str
     active: bool
+    device_class: str = ""
+    site: str = ""
 
 
 class Devices(Protocol):

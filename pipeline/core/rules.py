@@ -1,149 +1,179 @@
 """Detection rules: what counts as unusual, per metric. Policy is data, this is its shape.
 
-A *lane* is one row of LANES: a detector at one severity. Lanes of one detector belong to
-one episode, so a weak early sign (info) and the clear one (warning) are two steps of the
-same trouble. Detectors to come add rows here and a score row in pipeline.core.anomaly.
+A *lane* is one detector at one severity: its thresholds and how many samples they must
+hold. Lanes of one detector belong to one episode of the device, so a weak early sign
+(info) and the clear one (warning) are two steps of the same trouble.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-import numpy as np
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Final
 
 from pipeline.core.events import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    import numpy.typing as npt
+    from pipeline.core.detectors.geofence import Fences
 
-    Floats = npt.NDArray[np.float64]
+SEVERITIES: Final = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
+"""From the mildest to the gravest; a lane's number is detector x 3 + place here."""
 
-ZSCORE = "zscore"
-LIMIT = "limit"
-
-_CACHED_LAYOUTS = 4_096
-"""Column sets kept per Rules; about 4 kB each at 21 metrics. Device fleets have few."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """One detector at one severity, and the type of the event it raises."""
-
-    detector: str
-    severity: Severity
-    event_type: str
-
-
-LANES = (
-    Lane(ZSCORE, Severity.INFO, "fieldline.anomaly.detected"),
-    Lane(ZSCORE, Severity.WARNING, "fieldline.anomaly.detected"),
-    Lane(LIMIT, Severity.CRITICAL, "fieldline.limit.exceeded"),
-)
-"""Every lane; within a detector from the mildest to the gravest."""
-
-GROUPS = tuple(dict.fromkeys(lane.detector for lane in LANES))
-"""Detectors that have an episode of their own, in the order of LANES."""
+_CACHED: Final = 65_536
+"""Resolved (tenant, class, metric) kept per Rules; a fleet has few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRule:
-    """Hysteresis of one z-score lane: `enter` and `leave` in deviations, counts in samples.
+class LaneRule:
+    """When one detector's score is an alarm of one severity.
 
-    `enter` is infinity where the lane is switched off.
+    A metric enters after `enter_samples` samples in a row with score >= `enter`, and leaves
+    after `leave_samples` in a row with score < `leave`. Scores are in the detector's own unit
+    (pipeline.core.detectors). `agree` is how many of a device's metrics must be in before the
+    lane raises its event; a device with fewer judged metrics needs all of them.
     """
 
+    severity: Severity
     enter: float
     leave: float
     enter_samples: int
     leave_samples: int
+    agree: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LimitRule:
-    """Alarm limits in the metric's unit; None = no limit on that side.
+class DetectorRule:
+    """One detector for one metric: `params` in the order of the detector's PARAMS.
 
-    A breach ends once values stay `hysteresis` (unit of the metric, above 0) inside the limit.
+    `lanes` are in rising severity, each severity at most once.
     """
 
-    low: float | None
-    high: float | None
-    hysteresis: float
-    enter_samples: int
-    leave_samples: int
+    detector: str
+    params: tuple[float, ...]
+    lanes: tuple[LaneRule, ...]
+
+    def param(self, name: str, names: tuple[str, ...]) -> float:
+        """The parameter called `name` where `names` are the detector's PARAMS."""
+        return self.params[names.index(name)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricRule:
-    """All that is set for one metric.
+    """All that is set for one metric; a detector that is not listed is off."""
 
-    `warm_up` samples make the first baseline; `baseline_samples` is the memory of the slow
-    baseline after that and `level_samples` the span of the fast level (both in samples);
-    `clip` (in deviations) is how much of a surprise the baseline learns from one sample,
-    `level_clip` the same for the level: small enough that one wild reading is no alarm;
-    `scale_floor` (unit of the metric, above 0) and `scale_floor_relative` (share of the
-    baseline) keep a constant sensor's last-digit flicker from looking large.
+    label: str = ""
+    unit: str = ""
+    detectors: tuple[DetectorRule, ...] = ()
+
+    def of(self, detector: str) -> DetectorRule | None:
+        """That detector's rule, or None where it is off."""
+        return next((rule for rule in self.detectors if rule.detector == detector), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """A rule for some tenants, device classes and metrics; patterns as in a shell, * = all."""
+
+    tenant: str
+    device_class: str
+    metric: str
+    rule: MetricRule
+
+    def matches(self, tenant: str, device_class: str, metric: str) -> bool:
+        """Whether all three patterns match."""
+        return (
+            fnmatchcase(tenant, self.tenant)
+            and fnmatchcase(device_class, self.device_class)
+            and fnmatchcase(metric, self.metric)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeRule:
+    """How one detector's alarms of a device become one episode.
+
+    An event is raised once the lane's condition has held for `min_duration_s` seconds of event
+    time. The episode ends when no metric has been in for `cool_down` samples of the device:
+    what enters sooner belongs to it and raises nothing (a graver lane still does).
     """
 
-    label: str
-    unit: str
-    warm_up: int
-    baseline_samples: float
-    level_samples: float
-    clip: float
-    level_clip: float
-    scale_floor: float
-    scale_floor_relative: float
-    info: ScoreRule
-    warning: ScoreRule
-    limit: LimitRule
+    cool_down: int = 60
+    min_duration_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Columns:
-    """Rules of some metrics as arrays: shape (metrics,), lanes' as (len(LANES), metrics).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StormRule:
+    """At most `events` events per `window_s` seconds of event time; more are marked suppressed."""
 
-    The gains are the weights of a new sample; `level_variance` is the variance of the fast
-    level as a multiple of the noise's, alpha / (2 - alpha).
+    events: int
+    window_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SilentRule:
+    """A device not heard of for `after_s` seconds (by arrival) raises an event of `severity`."""
+
+    after_s: float
+    severity: Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeofenceRule:
+    """Fences for devices that report positions in the metrics `latitude` and `longitude`."""
+
+    latitude: str
+    longitude: str
+    severity: Severity
+    fences: Fences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftRule:
+    """When a detector's own alarm rate is unusual; see pipeline.core.drift."""
+
+    block_readings: int
+    p: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackRule:
+    """How far outcomes may move a threshold; see pipeline.core.feedback.
+
+    A false alarm multiplies the threshold's factor by 1 + `step`, a confirmed one divides by
+    it; the factor stays in [`least`, `most`].
     """
 
-    warm_up: Floats
-    slow_gain: Floats
-    fast_gain: Floats
-    level_variance: Floats
-    baseline_variance: Floats
-    clip: Floats
-    level_clip: Floats
-    floor: Floats
-    floor_relative: Floats
-    low: Floats
-    high: Floats
-    hysteresis: Floats
-    enter: Floats
-    leave: Floats
-    enter_samples: npt.NDArray[np.int16]
-    leave_samples: npt.NDArray[np.int16]
+    step: float
+    least: float
+    most: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """A version of the rules.
 
-    `agree` (one number per lane) is how many of a device's metrics must be over their
-    threshold before the lane raises its event; a device with fewer metrics needs all of them.
-    `cool_down` is how many samples of a device must pass with no metric over before its
-    episode ends: what enters sooner belongs to the old episode.
+    `episodes` is by detector ('' for those not named). `review_below`: an event less sure than
+    that is for a person to look at, not sent on. `factors`, by (detector, metric), multiply
+    the lanes' enter and leave: what feedback has learnt.
     """
 
     name: str
     version: int
     defaults: MetricRule
-    metrics: Mapping[str, MetricRule]
-    agree: tuple[int, ...]
-    cool_down: int
-    _columns: dict[tuple[str, ...], Columns] = field(
+    metrics: Mapping[str, MetricRule] = field(default_factory=dict)
+    overrides: tuple[Override, ...] = ()
+    episodes: Mapping[str, EpisodeRule] = field(default_factory=dict)
+    review_below: float = 0.0
+    storm_asset: StormRule | None = None
+    storm_site: StormRule | None = None
+    silent: SilentRule | None = None
+    geofence: GeofenceRule | None = None
+    drift: DriftRule | None = None
+    feedback: FeedbackRule | None = None
+    factors: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    _found: dict[tuple[str, str, str], MetricRule] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -152,57 +182,26 @@ class Rules:
         """name@version, as events carry it."""
         return f"{self.name}@{self.version}"
 
-    def of(self, metric: str) -> MetricRule:
-        """The metric's own rule, or the defaults."""
-        return self.metrics.get(metric, self.defaults)
-
-    def columns(self, metrics: tuple[str, ...]) -> Columns:
-        """Rules of `metrics` as columns, in that order; remembered, as fleets repeat them."""
-        found = self._columns.get(metrics)
+    def of(self, metric: str, tenant: str = "", device_class: str = "") -> MetricRule:
+        """The rule of a metric: the first override that matches, else its own, else defaults."""
+        key = (tenant, device_class, metric)
+        found = self._found.get(key)
         if found is None:
-            if len(self._columns) >= _CACHED_LAYOUTS:
-                self._columns.clear()
-            found = self._columns[metrics] = _columns([self.of(m) for m in metrics])
+            if len(self._found) >= _CACHED:
+                self._found.clear()
+            found = self._found[key] = self._resolve(*key)
         return found
 
+    def _resolve(self, tenant: str, device_class: str, metric: str) -> MetricRule:
+        for override in self.overrides:
+            if override.matches(tenant, device_class, metric):
+                return override.rule
+        return self.metrics.get(metric, self.defaults)
 
-def _columns(rules: list[MetricRule]) -> Columns:
-    def column(get: Callable[[MetricRule], float]) -> Floats:
-        return np.array([get(rule) for rule in rules], dtype=np.float64)
+    def episode(self, detector: str) -> EpisodeRule:
+        """How that detector's alarms become episodes."""
+        return self.episodes.get(detector) or self.episodes.get("") or EpisodeRule()
 
-    def lanes(info: str, limit: float) -> Floats:
-        rows = [
-            column(lambda rule: float(getattr(rule.info, info))),
-            column(lambda rule: float(getattr(rule.warning, info))),
-            np.full(len(rules), limit),
-        ]
-        return np.stack(rows)
-
-    def counts(name: str) -> npt.NDArray[np.int16]:
-        rows = [
-            [getattr(part, name) for part in (rule.info, rule.warning, rule.limit)]
-            for rule in rules
-        ]
-        return np.array(rows, dtype=np.int16).reshape(-1, len(LANES)).T.copy()
-
-    slow = 1.0 / column(lambda rule: rule.baseline_samples)
-    fast = 2.0 / (column(lambda rule: rule.level_samples) + 1.0)
-    return Columns(
-        warm_up=column(lambda rule: rule.warm_up),
-        slow_gain=slow,
-        fast_gain=fast,
-        level_variance=fast / (2.0 - fast),
-        baseline_variance=slow / (2.0 - slow),
-        clip=column(lambda rule: rule.clip),
-        level_clip=column(lambda rule: rule.level_clip),
-        floor=column(lambda rule: rule.scale_floor),
-        floor_relative=column(lambda rule: rule.scale_floor_relative),
-        low=column(lambda rule: -np.inf if rule.limit.low is None else rule.limit.low),
-        high=column(lambda rule: np.inf if rule.limit.high is None else rule.limit.high),
-        hysteresis=column(lambda rule: rule.limit.hysteresis),
-        # A limit's score counts hystereses beyond the limit: see pipeline.core.anomaly.
-        enter=lanes("enter", 0.0),
-        leave=lanes("leave", -1.0),
-        enter_samples=counts("enter_samples"),
-        leave_samples=counts("leave_samples"),
-    )
+    def factor(self, detector: str, metric: str) -> float:
+        """What feedback made of that detector's thresholds for the metric; 1.0 untouched."""
+        return self.factors.get((detector, metric), 1.0)

@@ -1,174 +1,459 @@
-"""DeviceState as bytes: what RocksDB and the changelog keep per device.
+"""A device's detection state as bytes: what RocksDB and the changelog keep per device.
 
-Little-endian. One version byte, then in order: where it was applied, episodes' head,
-sequence windows, content buckets, metric names, series, and streaks and flags where there
-are any. A window is written as its holes (numbers not seen) or as its bitmap, whichever is
-shorter: a device whose numbers all arrive costs nothing for the window, however wide.
+Little-endian. A head of fixed size, then sequence windows, open episodes where there are any,
+content hashes, the correlation id, what lies in the series' rows (metric names, detectors,
+lanes), and the rows themselves as float64. Rows are stored as the detectors keep them, so
+encoding is copying; where rules or detectors have changed since, decoding takes over what
+still has a place.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from pipeline.core import anomaly
-from pipeline.core.dedup import Bucket, Seen, SessionWindow
-from pipeline.core.detect import DeviceState
-from pipeline.core.episodes import Episodes
-from pipeline.core.rules import GROUPS, LANES
+from pipeline.core.dedup import Hashes
+from pipeline.core.detectors.table import DETECTORS
+from pipeline.core.fleet import (
+    C_CORRELATED,
+    C_COUNT,
+    C_FENCES,
+    C_FIRST,
+    C_FLOOR_SESSION,
+    C_FLOOR_START,
+    C_INSIDE,
+    C_LAST,
+    C_LAST_RECEIVED,
+    C_LAST_SEQUENCE,
+    C_LAST_SESSION,
+    C_LAST_TIME,
+    C_OPEN,
+    C_PLACED,
+    C_SESSIONS,
+    C_SILENT,
+    C_START,
+    C_UNTIL,
+    NEVER,
+    SESSIONS,
+    W_FLOOR,
+    W_HIGH,
+    WINDOW_COLUMNS,
+)
+from pipeline.core.jit import jit
+from pipeline.core.plans import ACTIVE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
-VERSION = 1
+    from pipeline.core.detect import Detection
+    from pipeline.core.fleet import Fleet
+    from pipeline.core.plans import Plans
 
-_PLACE = struct.Struct("<iq")
-_GROUP = struct.Struct("<BH")
-_FLOORS = struct.Struct("<qq")
-_WINDOW = struct.Struct("<qqII")
+    Signature = tuple[tuple[int, tuple[int, ...]], ...]
+
+VERSION: Final = 2
+
+_KEPT: Final = [
+    C_LAST,
+    C_FLOOR_SESSION,
+    C_FLOOR_START,
+    C_START,
+    C_LAST_RECEIVED,
+    C_LAST_SESSION,
+    C_LAST_SEQUENCE,
+    C_LAST_TIME,
+    C_CORRELATED,
+    C_SILENT,
+    C_FENCES,
+    C_PLACED,
+]
+"""Columns that are stored, in this order."""
+_HEAD = struct.Struct("<BBBBIHHHI")
+"""Version, windows, buckets, episodes?, layout of detectors, words a window, length of the
+correlation id, metrics, partition."""
 _BUCKET = struct.Struct("<qI")
-_BYTE = struct.Struct("<B")
 _SHORT = struct.Struct("<H")
-_BITMAP = 0xFFFF_FFFF
-"""In place of a number of holes: the bitmap follows."""
+_GROUPS: Final = len(DETECTORS)
+_EPISODES: Final = _GROUPS * (1 + 4 + 8)
+_LAYOUT: Final = int.from_bytes(
+    hashlib.sha256(repr([(d.name, d.fields) for d in DETECTORS]).encode()).digest()[:4], "little"
+)
+"""Changes when a detector's state does: older rows then keep dedup and start the series anew."""
 
 
 class StateError(ValueError):
     """Stored bytes that are no device state; the text says what to do."""
 
 
-def encode(state: DeviceState) -> bytes:
-    """`state` as bytes; decode gives an equal one back."""
-    now = state.episodes
-    correlation = now.correlation_id.encode("ascii")
-    out = [
-        _BYTE.pack(VERSION),
-        _PLACE.pack(state.partition, state.offset),
-        *(_GROUP.pack(level, quiet) for level, quiet in zip(now.level, now.quiet, strict=True)),
-        _BYTE.pack(len(correlation)),
-        correlation,
-        _FLOORS.pack(state.seen.session_floor, state.seen.bucket_floor),
-        _BYTE.pack(len(state.seen.sessions)),
-        *(_window(window) for window in state.seen.sessions),
-        _BYTE.pack(len(state.seen.buckets)),
-    ]
-    for bucket in state.seen.buckets:
-        out.append(_BUCKET.pack(bucket.number, len(bucket.hashes)))
-        out.append(np.array(sorted(bucket.hashes), dtype="<u8").tobytes())
-    names = [name.encode() for name in state.metrics]
-    out.append(_SHORT.pack(len(names)))
-    out.extend(_SHORT.pack(len(name)) + name for name in names)
-    out.append(state.series.astype("<f8", copy=False).tobytes())
-    busy = bool(now.streak.any() or now.active.any())
-    out.append(_BYTE.pack(busy))
-    if busy:
-        out.append(now.streak.astype("<i2", copy=False).tobytes())
-        out.append(np.packbits(now.active).tobytes())
+@jit
+def _gather(
+    rows: npt.NDArray[np.int64],
+    columns: npt.NDArray[np.int64],
+    series_base: npt.NDArray[np.int64],
+    series_rule: npt.NDArray[np.int64],
+    width: npt.NDArray[np.int64],
+    pool: npt.NDArray[np.float64],
+    edges: npt.NDArray[np.int64],
+    out: npt.NDArray[np.float64],
+) -> int:
+    """Series' rows of devices one after another; `edges` says where each device's begin.
+
+    Returns how many float64 there are; when that is more than `out` takes, nothing is copied.
+    """
+    total = 0
+    for i in range(len(rows)):
+        edges[i] = total
+        first = columns[rows[i], C_FIRST]
+        for slot in range(first, first + columns[rows[i], C_COUNT]):
+            total += width[series_rule[slot]]
+    edges[len(rows)] = total
+    if total > len(out):
+        return total
+    at = 0
+    for i in range(len(rows)):
+        first = columns[rows[i], C_FIRST]
+        for slot in range(first, first + columns[rows[i], C_COUNT]):
+            base = series_base[slot]
+            wide = width[series_rule[slot]]
+            out[at : at + wide] = pool[base : base + wide]
+            at += wide
+    return total
+
+
+class Encoder:
+    """Rows of one partition's devices as bytes; remembers what does not change."""
+
+    def __init__(self, fleet: Fleet, plans: Plans, partition: int) -> None:
+        self._fleet = fleet
+        self._plans = plans
+        self._partition = partition
+        self._tails: dict[int, tuple[int, bytes]] = {}
+        self._shared: dict[tuple[tuple[str, int], ...], bytes] = {}
+
+    def encode(self, rows: Sequence[int]) -> dict[str, bytes]:
+        """Device id → its state now, for devices given by their fleet rows."""
+        fleet, arrays = self._fleet, self._fleet.arrays
+        chosen = np.asarray(rows, dtype=np.int64)
+        edges = np.empty(len(rows) + 1, dtype=np.int64)
+        series = np.empty(0)
+        for _ in range(2):
+            total = _gather(
+                chosen,
+                arrays.columns,
+                arrays.series_base,
+                arrays.series_rule,
+                self._plans.tables.width,
+                arrays.pool,
+                edges,
+                series,
+            )
+            if total > len(series):
+                series = np.empty(total)
+        raw, cuts = memoryview(series.view(np.uint8)), (edges * 8).tolist()  # type: ignore[arg-type]
+        columns = arrays.columns[chosen]
+        kept = columns[:, _KEPT]
+        counts, sessions = columns[:, C_COUNT].tolist(), columns[:, C_SESSIONS].tolist()
+        busy = (arrays.level[chosen] != 0).any(axis=1) | (arrays.since[chosen] != 0).any(axis=1)
+        words = arrays.bits.shape[2]
+        out = {}
+        for i, row in enumerate(chosen.tolist()):
+            hashes = fleet.hashes.get(row)
+            correlation = fleet.correlation[row].encode("ascii")
+            parts = [
+                _HEAD.pack(
+                    VERSION,
+                    sessions[i],
+                    len(hashes.buckets) if hashes else 0,
+                    bool(busy[i]),
+                    _LAYOUT,
+                    words,
+                    len(correlation),
+                    counts[i],
+                    self._partition,
+                ),
+                kept[i].tobytes(),
+                arrays.windows[row, : sessions[i]].tobytes(),
+                arrays.bits[row, : sessions[i]].tobytes(),
+            ]
+            if busy[i]:
+                parts += [
+                    arrays.level[row].tobytes(),
+                    arrays.quiet[row].tobytes(),
+                    arrays.since[row].tobytes(),
+                ]
+            if hashes:
+                parts.append(_hashes(hashes))
+            parts += [correlation, self._tail(row, counts[i]), raw[cuts[i] : cuts[i + 1]]]
+            out[fleet.ids[row]] = b"".join(parts)
+        return out
+
+    def _tail(self, row: int, count: int) -> bytes:
+        """What lies in the series' rows: the same until a metric is added."""
+        known = self._tails.get(row)
+        if known is not None and known[0] == count:
+            return known[1]
+        arrays = self._fleet.arrays
+        slots = self._fleet.slots_of(row)
+        key = tuple(
+            (self._fleet.metrics[int(arrays.series_metric[s])], int(arrays.series_rule[s]))
+            for s in slots
+        )
+        tail = self._shared.get(key)
+        if tail is None:
+            parts = [b"".join(_described(name, self._plans.signature(p)) for name, p in key)]
+            tail = self._shared[key] = _SHORT.pack(len(parts[0])) + parts[0]
+        self._tails[row] = (count, tail)
+        return tail
+
+
+def _described(name: str, signature: Signature) -> bytes:
+    encoded = name.encode()
+    detectors = b"".join(
+        bytes((number, sum(1 << lane % 3 for lane in lanes))) for number, lanes in signature
+    )
+    return _SHORT.pack(len(encoded)) + encoded + bytes((len(signature),)) + detectors
+
+
+def _hashes(hashes: Hashes) -> bytes:
+    out = [struct.pack("<q", hashes.floor)]
+    for number, contents in sorted(hashes.buckets.items()):
+        out.append(_BUCKET.pack(number, len(contents)))
+        out.append(np.array(sorted(contents), dtype="<u8").tobytes())
     return b"".join(out)
 
 
-def decode(data: bytes) -> DeviceState:
-    """The state in `data`; StateError where it is none or of an unknown version."""
-    if not data:
-        raise StateError("A stored device state is empty: rebuild the state from the changelog.")
-    if data[0] != VERSION:
-        raise StateError(
-            f"A stored device state has version {data[0]} and this program knows only {VERSION}: "
-            f"start the fieldline that wrote it, or clear the state and replay the readings."
-        )
-    try:
-        return _decode(_Reader(data))
-    except (struct.error, ValueError, IndexError, OverflowError) as error:
-        raise StateError(
-            f"A stored device state is damaged ({error}): rebuild the state from the changelog."
-        ) from error
+class _Series(NamedTuple):
+    """One series in a stored row: which detector's fields and lanes lie where, in float64."""
+
+    metric: str
+    signature: Signature
+    fields: tuple[tuple[int, int, int], ...]
+    """Detector, place of its state, and how many."""
+    lanes: tuple[tuple[int, int], ...]
+    """Lane and place of its word."""
+    width: int
 
 
-def _decode(data: _Reader) -> DeviceState:
-    data.unpack(_BYTE)
-    partition, offset = data.unpack(_PLACE)
-    groups = [data.unpack(_GROUP) for _ in GROUPS]
-    correlation = data.take(data.unpack(_BYTE)[0]).decode("ascii")
-    session_floor, bucket_floor = data.unpack(_FLOORS)
-    sessions = tuple(_read_window(data) for _ in range(data.unpack(_BYTE)[0]))
-    buckets = tuple(_read_bucket(data) for _ in range(data.unpack(_BYTE)[0]))
-    count = data.unpack(_SHORT)[0]
-    metrics = tuple(data.take(data.unpack(_SHORT)[0]).decode() for _ in range(count))
-    series = data.array("<f8", anomaly.FIELDS * count).astype(np.float64, copy=False)
-    shape = (len(LANES), count)
-    streak, active = np.zeros(shape, dtype=np.int16), np.zeros(shape, dtype=np.bool_)
-    if data.unpack(_BYTE)[0]:
-        streak = data.array("<i2", streak.size).astype(np.int16, copy=False).reshape(shape)
-        packed = data.array("u1", -(-active.size // 8)).astype(np.uint8, copy=False)
-        active = np.unpackbits(packed, count=active.size).astype(np.bool_).reshape(shape)
-    data.end()
-    return DeviceState(
-        partition=partition,
-        offset=offset,
-        seen=Seen(sessions, session_floor, buckets, bucket_floor),
-        metrics=metrics,
-        series=series.reshape(anomaly.FIELDS, count),
-        episodes=Episodes(
-            streak,
-            active,
-            [level for level, _ in groups],
-            [quiet for _, quiet in groups],
-            correlation,
-        ),
+@lru_cache(maxsize=65_536)
+def _read_tail(tail: bytes) -> tuple[_Series, ...]:
+    out, at = [], 0
+    while at < len(tail):
+        length = _SHORT.unpack_from(tail, at)[0]
+        name = tail[at + 2 : at + 2 + length].decode()
+        at += 2 + length
+        count = tail[at]
+        at += 1
+        signature, fields, lanes, place = [], [], [], 0
+        for _ in range(count):
+            number, mask = tail[at], tail[at + 1]
+            at += 2
+            own = tuple(3 * number + n for n in range(3) if mask >> n & 1)
+            signature.append((number, own))
+            fields.append((number, place, DETECTORS[number].fields))
+            place += DETECTORS[number].fields
+            for lane in own:
+                lanes.append((lane, place))
+                place += 1
+        out.append(_Series(name, tuple(signature), tuple(fields), tuple(lanes), place))
+    return tuple(out)
+
+
+def _decode(
+    fleet: Fleet, device_id: str, data: bytes, partition: int
+) -> tuple[int, bytes | None, int]:
+    """All but the series: the row, what describes the series, and where they begin.
+
+    None where detectors have changed since and the series start anew.
+    """
+    _, sessions, buckets, busy, layout, words, named, _, stored = _HEAD.unpack_from(data)
+    at = _HEAD.size
+    row = fleet.add_device(device_id)
+    arrays = fleet.arrays
+    columns = arrays.columns[row]
+    columns[_KEPT] = np.frombuffer(data, "<i8", len(_KEPT), at)
+    at += 8 * len(_KEPT)
+    # Offsets of different partitions say nothing of each other: after a change of the
+    # partition count dedup alone stands against repetition.
+    columns[C_UNTIL] = columns[C_LAST] if stored == partition else NEVER
+    if sessions > SESSIONS:
+        raise ValueError(f"{sessions} sequence windows, at most {SESSIONS}")
+    size = sessions * WINDOW_COLUMNS
+    columns[C_SESSIONS] = sessions
+    arrays.windows[row, :sessions] = np.frombuffer(data, "<i8", size, at).reshape(
+        sessions, WINDOW_COLUMNS
     )
-
-
-def _window(window: SessionWindow) -> bytes:
-    depth = window.high - window.floor + 1
-    missing = (1 << depth) - 1 ^ window.bits
-    width = -(-depth // 8)
-    holes = missing.bit_count()
-    head = (window.session, window.high, depth)
-    if holes * 4 >= width:
-        return _WINDOW.pack(*head, _BITMAP) + window.bits.to_bytes(width, "little")
-    places = np.flatnonzero(
-        np.unpackbits(
-            np.frombuffer(missing.to_bytes(width, "little"), dtype=np.uint8), bitorder="little"
-        )
-    )
-    return _WINDOW.pack(*head, holes) + places.astype("<u4").tobytes()
-
-
-def _read_window(data: _Reader) -> SessionWindow:
-    session, high, depth, holes = data.unpack(_WINDOW)
-    if holes == _BITMAP:
-        bits = int.from_bytes(data.take(-(-depth // 8)), "little")
+    at += 8 * size
+    bits = np.frombuffer(data, "<u8", sessions * words, at).reshape(sessions, words)
+    at += 8 * sessions * words
+    if words == arrays.bits.shape[2]:
+        arrays.bits[row, :sessions] = bits
     else:
-        bits = (1 << depth) - 1
-        for place in data.array("<u4", holes).tolist():
-            bits ^= 1 << place
-    return SessionWindow(session, high, high - depth + 1, bits)
+        _refill(arrays.windows[row], bits, arrays.bits[row])
+    if busy:
+        arrays.level[row] = np.frombuffer(data, "i1", _GROUPS, at)
+        arrays.quiet[row] = np.frombuffer(data, "<i4", _GROUPS, at + _GROUPS)
+        arrays.since[row] = np.frombuffer(data, "<i8", _GROUPS, at + 5 * _GROUPS)
+        at += _EPISODES
+        columns[C_OPEN] = np.count_nonzero(arrays.level[row])
+    if buckets:
+        at = _read_hashes(fleet, row, data, at, buckets)
+    fleet.correlation[row] = data[at : at + named].decode("ascii")
+    at += named
+    length = _SHORT.unpack_from(data, at)[0]
+    tail = data[at + 2 : at + 2 + length]
+    return row, tail if layout == _LAYOUT else None, at + 2 + length
 
 
-def _read_bucket(data: _Reader) -> Bucket:
-    number, count = data.unpack(_BUCKET)
-    return Bucket(number, frozenset(data.array("<u8", count).tolist()))
+def _refill(
+    windows: npt.NDArray[np.int64], old: npt.NDArray[np.uint64], new: npt.NDArray[np.uint64]
+) -> None:
+    """Bitmaps of another window size: the ring is another, the numbers are the same."""
+    for n, bits in enumerate(old):
+        high = int(windows[n, W_HIGH])
+        least = max(int(windows[n, W_FLOOR]), high - 64 * min(len(bits), new.shape[1]) + 1)
+        windows[n, W_FLOOR] = least
+        for number in range(least, high + 1):
+            place = number % (64 * len(bits))
+            if int(bits[place >> 6]) >> (place & 63) & 1:
+                place = number % (64 * new.shape[1])
+                new[n, place >> 6] |= np.uint64(1 << (place & 63))
 
 
-class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
+def _read_hashes(fleet: Fleet, row: int, data: bytes, at: int, buckets: int) -> int:
+    hashes = fleet.hashes[row] = Hashes(floor=struct.unpack_from("<q", data, at)[0])
+    at += 8
+    for _ in range(buckets):
+        number, count = _BUCKET.unpack_from(data, at)
+        at += _BUCKET.size
+        hashes.buckets[number] = set(np.frombuffer(data, "<u8", count, at).tolist())
+        at += 8 * count
+    return at
 
-    def unpack(self, form: struct.Struct) -> tuple[int, ...]:
-        return form.unpack(self.take(form.size))
 
-    def take(self, size: int) -> bytes:
-        part = self._data[self._at : self._at + size]
-        if len(part) != size:
-            raise ValueError(f"it ends {size - len(part)} bytes early")
-        self._at += size
-        return part
+class _Placed(NamedTuple):
+    """Where a stored device's series go under today's rules, the same for many devices."""
 
-    def array(self, dtype: str, count: int) -> npt.NDArray[np.generic]:
-        return np.frombuffer(self.take(np.dtype(dtype).itemsize * count), dtype=dtype)
+    metrics: npt.NDArray[np.int64]
+    plans: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    """Of each series' row in the device's stretch of the pool."""
+    width: int
+    moves: tuple[tuple[int, int, int], ...]
+    """What is copied: from, to, and how many float64."""
+    words: npt.NDArray[np.int64]
+    lanes: npt.NDArray[np.int64]
+    """Places of the lanes' words in the new stretch, and the lanes' numbers."""
 
-    def end(self) -> None:
-        if self._at != len(self._data):
-            raise ValueError(f"{len(self._data) - self._at} bytes are left over")
+
+class Decoder:
+    """Stored devices into one partition's fleet; remembers how rows are laid out."""
+
+    def __init__(self, detection: Detection, partition: int) -> None:
+        self._detection = detection
+        self._partition = partition
+        self._placed: dict[tuple[bytes, str, str], _Placed] = {}
+
+    def decode(self, device_id: str, data: bytes) -> int:
+        """Put a stored device into the fleet; its row. StateError where the bytes are no state."""
+        if not data or data[0] != VERSION:
+            raise StateError(
+                f"The stored state of {device_id} has version {data[0] if data else 'none'} and "
+                f"this program knows {VERSION}: start the fieldline that wrote it, or clear the "
+                "state and its changelog and replay the readings."
+            )
+        try:
+            row, tail, at = _decode(self._detection.fleet, device_id, data, self._partition)
+            if tail is not None:
+                series = np.frombuffer(data, "<f8", -1, at) if at < len(data) else np.empty(0)
+                self._place(row, tail, series)
+        except (struct.error, ValueError, IndexError) as error:
+            raise StateError(
+                f"The stored state of {device_id} is damaged ({error}): stop the worker and build "
+                "its state again from the changelog with fieldline state rebuild."
+            ) from error
+        return row
+
+    def _place(self, row: int, tail: bytes, series: npt.NDArray[np.float64]) -> None:
+        fleet = self._detection.fleet
+        tenant, device_class = self._detection.kind(row)
+        placed = self._placed.get((tail, tenant, device_class))
+        if placed is None:
+            placed = _arrange(self._detection, tail, tenant, device_class)
+            self._placed[tail, tenant, device_class] = placed
+        stored = sum(one.width for one in _read_tail(tail))
+        if len(series) != stored:
+            raise ValueError(f"{len(series)} numbers where {stored} belong")
+        base = fleet.add_block(row, placed.metrics, placed.plans, placed.offsets, placed.width)
+        pool = fleet.arrays.pool
+        for source, to, count in placed.moves:
+            pool[base + to : base + to + count] = series[source : source + count]
+        inside = pool[base + placed.words] >= ACTIVE
+        if inside.any():
+            np.add.at(fleet.arrays.inside[row], placed.lanes[inside], 1)
+            fleet.arrays.columns[row, C_INSIDE] += int(inside.sum())
+
+
+def _arrange(detection: Detection, tail: bytes, tenant: str, device_class: str) -> _Placed:
+    metrics, plans, offsets, words, lanes = [], [], [], [], []
+    moves: list[tuple[int, int, int]] = []
+    source = to = 0
+    for series in _read_tail(tail):
+        plan = detection.plans.of(series.metric, tenant, device_class)
+        metrics.append(detection.fleet.metric(series.metric))
+        plans.append(plan)
+        offsets.append(to)
+        signature = detection.plans.signature(plan)
+        states, own = _layout_of(detection.plans.tables.plan[plan].tolist(), signature)
+        words += [to + place for place in own.values()]
+        lanes += list(own)
+        if signature == series.signature:
+            moves.append((source, to, series.width))
+        else:
+            moves += [
+                (source + place, to + states[number], count)
+                for number, place, count in series.fields
+                if number in states
+            ]
+            moves += [
+                (source + place, to + own[lane], 1) for lane, place in series.lanes if lane in own
+            ]
+        source += series.width
+        to += int(detection.plans.tables.width[plan])
+    return _Placed(
+        metrics=np.array(metrics, dtype=np.int64),
+        plans=np.array(plans, dtype=np.int64),
+        offsets=np.array(offsets, dtype=np.int64),
+        width=to,
+        moves=_merged(moves),
+        words=np.array(words, dtype=np.int64),
+        lanes=np.array(lanes, dtype=np.int64),
+    )
+
+
+def _merged(moves: list[tuple[int, int, int]]) -> tuple[tuple[int, int, int], ...]:
+    """Neighbouring moves as one: under unchanged rules a device is a single copy."""
+    out: list[tuple[int, int, int]] = []
+    for source, to, count in moves:
+        if out and out[-1][0] + out[-1][2] == source and out[-1][1] + out[-1][2] == to:
+            out[-1] = (out[-1][0], out[-1][1], out[-1][2] + count)
+        else:
+            out.append((source, to, count))
+    return tuple(out)
+
+
+def _layout_of(
+    plan: list[list[int]], signature: Signature
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Places of detectors' states and of lanes' words in a series' row."""
+    states = {entry[0]: entry[1] for entry in plan if entry[0] >= 0}
+    words = {}
+    for entry, (_, lanes) in zip(plan, signature, strict=False):
+        for n, lane in enumerate(lanes):
+            words[lane] = entry[5] + n
+    return states, words

@@ -22,6 +22,7 @@ COLUMNS = (
     "customer_tax_id",
     "active",
 )
+OPTIONAL = ("device_class", "site")
 MAX_BYTES = 256 * 1024 * 1024
 """Greatest file that is read: about two million devices."""
 MAX_CHARACTERS = 200
@@ -32,13 +33,14 @@ log = structlog.get_logger(__name__)
 
 _DEVICE = re.compile(r"[A-Za-z0-9_.:-]{1,128}/[A-Za-z0-9_.:-]{1,128}")
 _ACTIVE = {"true": True, "false": False}
-_MAY_BE_EMPTY = {"customer_tax_id"}
+_MAY_BE_EMPTY = {"customer_tax_id", *OPTIONAL}
 
 
 def load_registry(path: Path) -> Registry:
     """Every device in `path`: UTF-8 CSV with a header line of COLUMNS, in any order.
 
-    SettingsError with one sentence that names file, line and column where it is unusable.
+    Those of OPTIONAL may be there too. SettingsError with one sentence that names file, line
+    and column where it is unusable.
     A customer's tax number is not judged here: that is the ERP's business.
     """
     devices: dict[str, DeviceRecord] = {}
@@ -130,7 +132,7 @@ def _check_header(path: Path, header: list[str]) -> None:
             f"Line 1 of the device registry {path} has no column {missing[0]}: "
             f"the columns are {','.join(COLUMNS)}."
         )
-    unknown = [name for name in header if header.count(name) > 1 or name not in COLUMNS]
+    unknown = [name for name in header if header.count(name) > 1 or name not in COLUMNS + OPTIONAL]
     if unknown:
         raise SettingsError(
             f"Line 1 of the device registry {path} has column {unknown[0]!r}, "
@@ -165,4 +167,6 @@ def _record(where: str, header: list[str], row: list[str]) -> DeviceRecord:
         customer_name=fields["customer_name"],
         customer_tax_id=fields["customer_tax_id"],
         active=active,
+        device_class=fields.get("device_class", ""),
+        site=fields.get("site", ""),
     )

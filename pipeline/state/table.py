@@ -2,25 +2,29 @@
 
 Stock Faust writes the local database first and sends the changelog record some time later,
 with nothing that waits for it (faust-rules 7). Here a checkpoint is one awaited call:
-changelog records first, then the local rows and the offset they stand for. All use of
-Faust's private store interface is in this file.
+changelog records first, then the local rows and the offset they stand for, in one atomic
+write. All use of Faust's private store interface is in this file.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
-from faust.types import TP
+import rocksdict
+from faust.stores.rocksdb import Store
 
 _MIB = 1024 * 1024
+
+Append = Callable[[str, int, Mapping[str, bytes]], Awaitable[int]]
+"""Writes rows to a partition of the changelog; the last offset, once all are in Kafka."""
 
 
 class DeviceTable:
     """Rows of bytes by device id, one RocksDB database per partition."""
 
-    def __init__(self, app: Any, name: str) -> None:  # noqa: ANN401 - Faust has no types
+    def __init__(self, app: Any, name: str, *, append: Append) -> None:  # noqa: ANN401 - Faust has no types
+        self._append = append
         self._table = app.Table(
             name,
             key_type=bytes,
@@ -35,31 +39,37 @@ class DeviceTable:
             },
         )
 
+    @property
+    def changelog(self) -> str:
+        """The changelog topic's name."""
+        name: str = self._table.changelog_topic.get_topic_name()
+        return name
+
     def read(self, partition: int, device_id: str) -> bytes | None:
         """The device's row, or None where it has none yet."""
         row: bytes | None = self._database(partition).get(device_id.encode())
         return row
 
+    def rows(self, partition: int) -> Iterator[tuple[str, bytes]]:
+        """Every row of a partition, in order of device id."""
+        for key, row in self._database(partition).items():
+            if key != Store.offset_key:
+                yield key.decode(), row
+
     async def write(self, partition: int, rows: Mapping[str, bytes]) -> None:
         """Store rows durably: when this returns, the changelog in Kafka holds them.
 
-        Raises whatever the producer raises; the caller then must not acknowledge.
+        Raises whatever `append` raises; the caller then must not acknowledge.
         """
         if not rows:
             return
-        topic = self._table.changelog_topic
-        sent = [
-            await topic.send(key=device.encode(), value=row, partition=partition)
-            for device, row in rows.items()
-        ]
-        written = await asyncio.gather(*sent)
-        database = self._database(partition)
+        last = await self._append(self.changelog, partition, rows)
+        batch = rocksdict.WriteBatch(raw_mode=True)
         for device, row in rows.items():
-            database.put(device.encode(), row)
-        # Last: a crash before this line reads the same records from the changelog again.
-        self._table.data.set_persisted_offset(
-            TP(topic.get_topic_name(), partition), max(record.offset for record in written)
-        )
+            batch.put(device.encode(), row)
+        # A crash before this write reads the same records from the changelog again.
+        batch.put(Store.offset_key, str(last).encode())
+        self._database(partition).write(batch)
 
     def _database(self, partition: int) -> Any:  # noqa: ANN401 - rocksdict has no types
         return self._table.data._db_for_partition(partition)  # noqa: SLF001 - see module

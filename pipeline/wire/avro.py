@@ -28,6 +28,7 @@ SCHEMAS = (
     "telemetry_batch.v1",
     "deduplicated_batch.v1",
     "business_event.v1",
+    "business_event.v2",
     "delivery_result.v1",
     "dead_letter.v1",
     "quarantined.v1",

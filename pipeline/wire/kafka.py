@@ -84,8 +84,12 @@ def admin(settings: Settings) -> AIOKafkaAdminClient:
     return AIOKafkaAdminClient(**connection(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
 
 
-def producer(settings: Settings, *, client_id: str = CLIENT) -> AIOKafkaProducer:
+def producer(
+    settings: Settings, *, client_id: str = CLIENT, timeout_ms: int = REQUEST_TIMEOUT_MS
+) -> AIOKafkaProducer:
     """A producer, not yet started, that loses and repeats nothing by itself.
+
+    A record that is not in Kafka after `timeout_ms` has failed.
 
     acks=all and idempotent: retries keep the order within a partition. Must be made inside
     a running event loop.
@@ -97,7 +101,7 @@ def producer(settings: Settings, *, client_id: str = CLIENT) -> AIOKafkaProducer
         enable_idempotence=True,
         compression_type=compression(),
         max_batch_size=BATCH_BYTES,
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        request_timeout_ms=timeout_ms,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.events import BusinessEvent, Severity, SnapshotEntry, Source
+from pipeline.core.events import BusinessEvent, Disposition, Severity, SnapshotEntry, Source
 from pipeline.core.telemetry import DeduplicatedBatch, TelemetryBatch
 from pipeline.wire.avro import Codec, UnreadableError
 
@@ -118,16 +118,17 @@ def decode_deduplicated(codec: Codec, value: bytes | None) -> DeduplicatedBatch:
 
 def encode_event(codec: Codec, event: BusinessEvent) -> bytes:
     """BusinessEvent as bytes."""
-    return codec.encode("business_event.v1", asdict(event))
+    return codec.encode("business_event.v2", asdict(event))
 
 
 def decode_event(codec: Codec, value: bytes | None) -> BusinessEvent:
     """Bytes as BusinessEvent; UnreadableError where they are none."""
-    record = codec.decode("business_event.v1", value)
+    record = codec.decode("business_event.v2", value)
     return BusinessEvent(
         **{
             **record,
             "severity": Severity(record["severity"]),
+            "disposition": Disposition(record["disposition"]),
             "source": Source(**record["source"]),
             "snapshot": tuple(SnapshotEntry(**entry) for entry in record["snapshot"]),
         }

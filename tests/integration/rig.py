@@ -17,7 +17,7 @@ from infra.local.job import Job, Plan, start_workers
 from infra.local.report import RunReport
 from infra.local.stack import Stack
 from infra.local.supervisor import Supervisor
-from pipeline.core.detect import At, DeviceState, decide
+from pipeline.core.detect import At, Detection
 from pipeline.settings import Settings, load
 from pipeline.simulate.player import Knobs
 from pipeline.state import rules_file
@@ -79,18 +79,15 @@ class Rig:
             rules_file.load(self.settings.rules_file),
             load_registry(self.settings.devices_file),
         )
-        states: dict[str, DeviceState] = {}
+        partitions: dict[int, Detection] = {}
         ids: set[str] = set()
         for message in await kafka.read_all(self.settings, READINGS):
-            decision = decide(
-                states,
-                decode_batch(Codec(), message.value),
-                At(topic=READINGS, partition=message.partition, offset=message.offset),
-                rules,
-                registry,
-                self.settings.dedup_window,
+            detection = partitions.setdefault(
+                message.partition,
+                Detection(rules, registry, window=self.settings.dedup_window),
             )
-            states.update(decision.states)
+            at = At(topic=READINGS, partition=message.partition, offset=message.offset)
+            [decision] = detection.apply([(at, decode_batch(Codec(), message.value))])
             ids |= {event.id for event in decision.events}
         return ids
 

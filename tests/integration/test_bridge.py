@@ -19,12 +19,13 @@ from structlog.testing import capture_logs
 from pipeline.bridge import session
 from pipeline.bridge.decoders import MAX_READINGS, decode
 from pipeline.bridge.mqtt import Address
-from pipeline.core.dedup import Seen, Verdict, judge
+from pipeline.core.dedup import Verdict
 from pipeline.core.partition import partition_for
 from pipeline.core.telemetry import NO_SEQUENCE
 from pipeline.simulate.plan import READINGS, REASONS, Expected, Flaw
 from pipeline.simulate.player import Knobs, Played, Progress, State, play
 from tests.integration.bridge_world import Reader, World, fresh_broker, until, world
+from tests.unit.one_device import Device
 
 pytestmark = pytest.mark.parts
 
@@ -69,11 +70,11 @@ class Playing:
 
 def judged(reader: Reader, window: int = 128) -> Expected:
     """What dedup says of the samples in telemetry.readings, in Kafka's order."""
-    seen: dict[str, Seen] = defaultdict(Seen)
+    seen: dict[str, Device] = defaultdict(lambda: Device(window))
     counts: Counter[Verdict] = Counter()
     for _, device, boot, sequence, time_ms in reader.samples():
-        said, seen[device] = judge(seen[device], [boot], [sequence], [time_ms], [time_ms], window)
-        counts[Verdict(int(said[0]))] += READINGS
+        said = seen[device].any(boot, sequence, time_ms, time_ms)
+        counts[Verdict(said)] += READINGS
     bad = sum(int(str(q["readings"])) for q in reader.quarantined)
     return Expected(
         published=sum(counts.values()) + bad,

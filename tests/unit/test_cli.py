@@ -74,7 +74,7 @@ def test_bad_rules_are_one_sentence_with_file_and_line(tmp_path: Path) -> None:
     ended = fieldline("worker", "detect", FIELDLINE_RULES_FILE=str(rules))
     assert ended.returncode == 1
     assert "rules.yaml" in ended.stderr
-    assert "line 1" in ended.stderr
+    assert "line 3" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
@@ -14,27 +13,17 @@ from pipeline.core.dedup import (
     DUPLICATE,
     FRESH,
     MIN_HASHES,
-    SESSIONS,
     TOO_LATE,
-    Seen,
-    content_hash,
-    judge,
+    Hashes,
+    content_hashes,
+    name_hash,
 )
+from pipeline.core.fleet import C_SESSIONS, SESSIONS
+from tests.unit.one_device import Device
 
 
-def numbered(seen: Seen, samples: list[tuple[int, int]], window: int) -> tuple[list[int], Seen]:
-    sessions = [session for session, _ in samples]
-    sequences = [sequence for _, sequence in samples]
-    nothing = [0] * len(samples)
-    verdicts, seen = judge(seen, sessions, sequences, nothing, nothing, window)
-    return verdicts.tolist(), seen
-
-
-def hashed(seen: Seen, samples: list[tuple[int, int]], window: int = 8) -> tuple[list[int], Seen]:
-    nothing = [0] * len(samples)
-    times, contents = [t for t, _ in samples], [c for _, c in samples]
-    verdicts, seen = judge(seen, nothing, [-1] * len(samples), times, contents, window)
-    return verdicts.tolist(), seen
+def hashed(seen: Hashes, samples: list[tuple[int, int]]) -> list[int]:
+    return [seen.judge(time_ms, content, MIN_HASHES) for time_ms, content in samples]
 
 
 class Naive:
@@ -60,18 +49,13 @@ class Naive:
 arrivals = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 60)), max_size=200)
 
 
-@given(arrivals, st.integers(1, 40), st.lists(st.integers(0, 200), max_size=5))
+@given(arrivals, st.integers(1, 150))
 def test_numbered_samples_are_judged_as_by_a_set_that_forgets_nothing(
-    samples: list[tuple[int, int]], window: int, cuts: list[int]
+    samples: list[tuple[int, int]], window: int
 ) -> None:
     naive = Naive(window)
     expected = [naive.judge(*sample) for sample in samples]
-    seen, found = Seen(), list[int]()
-    edges = [0, *sorted(cuts), len(samples)]
-    for begin, end in pairwise(edges):
-        verdicts, seen = numbered(seen, samples[begin:end], window)
-        found += verdicts
-    assert found == expected
+    assert Device(window).all(samples) == expected
 
 
 @given(
@@ -82,9 +66,9 @@ def test_reordering_and_replays_inside_the_window_lose_nothing(
     jitter: list[int], replays: list[int]
 ) -> None:
     order = sorted(range(len(jitter)), key=lambda i: (i + jitter[i], i))
-    first, seen = numbered(Seen(), [(1, i) for i in order], 64)
-    assert first == [FRESH] * len(order)
-    again, _ = numbered(seen, [(1, i) for i in replays if i < len(order)], 64)
+    device = Device(64)
+    assert device.all([(1, i) for i in order]) == [FRESH] * len(order)
+    again = device.all([(1, i) for i in replays if i < len(order)])
     assert set(again) <= {DUPLICATE}
 
 
@@ -103,70 +87,134 @@ def test_hashed_samples_are_judged_as_by_a_set_inside_the_bucket_window(
         else:
             everything[bucket].add(content)
             expected.append(FRESH)
-    found, _ = hashed(Seen(), [(bucket * BUCKET_MS, content) for bucket, content in samples])
+    found = hashed(Hashes(), [(bucket * BUCKET_MS, content) for bucket, content in samples])
     assert found == expected
 
 
 def test_a_reboot_starts_a_new_window_and_late_samples_of_the_old_one_still_count() -> None:
-    verdicts, _ = numbered(Seen(), [(5, 900), (6, 0), (5, 901), (6, 0), (5, 900)], 16)
+    verdicts = Device(16).all([(5, 900), (6, 0), (5, 901), (6, 0), (5, 900)])
     assert verdicts == [FRESH, FRESH, FRESH, DUPLICATE, DUPLICATE]
 
 
 def test_a_session_older_than_all_kept_is_too_late_for_ever() -> None:
+    device = Device(16)
     samples = [(s, 0) for s in (1, 2, 3, 4, 5)]
-    verdicts, seen = numbered(Seen(), [*samples, (1, 0), (1, 7), (0, 1)], 16)
+    verdicts = device.all([*samples, (1, 0), (1, 7), (0, 1)])
     assert verdicts == [FRESH] * 5 + [TOO_LATE] * 3
-    assert len(seen.sessions) == SESSIONS
+    assert device.fleet.arrays.columns[0, C_SESSIONS] == SESSIONS
 
 
-def test_a_wider_window_does_not_pretend_to_know_what_the_narrow_one_forgot() -> None:
-    _, seen = numbered(Seen(), [(1, n) for n in range(100)], 8)
-    later = [(1, 50), (1, 95), (1, 120), (1, 93), (1, 110), (1, 60)]
-    verdicts, seen = numbered(seen, later, 64)
-    assert verdicts == [TOO_LATE, DUPLICATE, FRESH, DUPLICATE, FRESH, TOO_LATE]
+def test_a_wild_sequence_number_is_fresh_once_and_takes_no_time() -> None:
+    wild = 1 << 62
+    verdicts = Device(128).all([(1, 1), (1, wild), (1, wild - 1), (1, wild)])
+    assert verdicts == [FRESH, FRESH, FRESH, DUPLICATE]
 
 
-def test_a_wild_sequence_number_costs_no_memory() -> None:
-    verdicts, seen = numbered(Seen(), [(1, 1), (1, 1 << 62), (1, (1 << 62) - 1)], 128)
-    assert verdicts == [FRESH, FRESH, FRESH]
-    assert seen.sessions[0].bits.bit_length() <= 128
+class NaiveResets:
+    """A device that counts from 0 again with newer times, by the definition, with sets."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, set[int]] = {}
+
+    def judge(self, life: int, sequence: int) -> int:
+        numbers = self.seen.setdefault(life, set())
+        if sequence in numbers:
+            return DUPLICATE
+        numbers.add(sequence)
+        return FRESH
+
+
+@given(
+    st.lists(st.integers(40, 90), min_size=2, max_size=3),
+    st.lists(st.tuples(st.integers(0, 300), st.integers(1, 6)), max_size=40),
+)
+def test_a_reset_without_a_new_session_loses_nothing_and_repeats_nothing(
+    lives: list[int], replays: list[tuple[int, int]]
+) -> None:
+    """Each life of the device counts from 0; repetitions of up to 6 samples back are mixed in."""
+    window = 32
+    samples: list[tuple[int, int, int]] = []
+    clock = 1_000
+    for life, length in enumerate(lives):
+        for sequence in range(length):
+            clock += 10
+            samples.append((life, sequence, clock))
+    order = list(samples)
+    for place, back in sorted(replays, reverse=True):
+        at = place % len(samples)
+        order.insert(at + 1, samples[max(0, at - back)])
+    device, naive = Device(window), NaiveResets()
+    for life, sequence, time_ms in order:
+        assert device.judge(7, sequence, time_ms) == naive.judge(life, sequence)
+
+
+def test_first_samples_after_a_reset_may_arrive_in_any_order() -> None:
+    device = Device(16)
+    assert [device.judge(1, n, 100 + n) for n in range(50, 60)] == [FRESH] * 10
+    order = [2, 0, 1, 3, 0, 2]
+    found = [device.judge(1, n, 1_000 + n) for n in order]
+    assert found == [FRESH, FRESH, FRESH, FRESH, DUPLICATE, DUPLICATE]
+    assert device.judge(1, 59, 159) == DUPLICATE, "the old life is still known"
+
+
+def test_without_a_clock_of_its_own_a_reset_device_is_too_late_not_doubled() -> None:
+    device = Device(16)
+    for n in range(100, 140):
+        device.judge(1, n, 1_000 + n, received_ms=1_000 + n)
+    assert device.judge(1, 3, 9_000, received_ms=9_000) == TOO_LATE
+    assert device.judge(1, 120, 9_001, received_ms=9_001) == TOO_LATE
 
 
 def test_a_wild_clock_costs_one_bucket_and_not_the_window() -> None:
     future = 1 << 50
-    verdicts, _ = hashed(Seen(), [(future, 1), (0, 2), (BUCKET_MS, 3), (0, 2)])
+    verdicts = hashed(Hashes(), [(future, 1), (0, 2), (BUCKET_MS, 3), (0, 2)])
     assert verdicts == [FRESH, FRESH, FRESH, DUPLICATE]
 
 
 def test_hashes_are_bounded_and_what_no_longer_fits_is_too_late_never_fresh_twice() -> None:
     stuck_clock = [(0, n) for n in range(MIN_HASHES + 10)]
-    verdicts, seen = hashed(Seen(), stuck_clock)
-    assert verdicts == [FRESH] * MIN_HASHES + [TOO_LATE] * 10
-    again, seen = hashed(seen, stuck_clock)
-    assert again == [DUPLICATE] * MIN_HASHES + [TOO_LATE] * 10
-    newer, seen = hashed(seen, [(BUCKET_MS, 0), (0, 0)])
-    assert newer == [FRESH, TOO_LATE]
-    assert sum(len(bucket.hashes) for bucket in seen.buckets) == 1
+    seen = Hashes()
+    assert hashed(seen, stuck_clock) == [FRESH] * MIN_HASHES + [TOO_LATE] * 10
+    assert hashed(seen, stuck_clock) == [DUPLICATE] * MIN_HASHES + [TOO_LATE] * 10
+    assert hashed(seen, [(BUCKET_MS, 0), (0, 0)]) == [FRESH, TOO_LATE]
+    assert sum(map(len, seen.buckets.values())) == 1
+
+
+def content(time_ms: int, readings: list[tuple[str, float]]) -> int:
+    out = np.empty(1, dtype=np.uint64)
+    names = [name for name, _ in readings]
+    values = np.array([value for _, value in readings]) + 0.0
+    content_hashes(
+        np.array([time_ms]),
+        np.array([len(readings)]),
+        np.arange(len(readings)),
+        np.array([name_hash(name) for name in names], dtype=np.uint64),
+        values.view(np.uint64),
+        out,
+    )
+    return int(out[0])
 
 
 def test_a_content_hash_is_the_same_in_every_process() -> None:
     code = (
-        "import numpy as np; from pipeline.core.dedup import content_hash as h;"
-        "print(h(1700000000000, b'T24', np.array([642.5])))"
+        "from tests.unit.test_dedup import content;"
+        "print(content(1700000000000, [('T24', 642.5), ('P2', 14.6)]))"
     )
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    assert int(other) == content_hash(1_700_000_000_000, b"T24", np.array([642.5]))
+    assert int(other) == content(1_700_000_000_000, [("T24", 642.5), ("P2", 14.6)])
 
 
-def test_a_content_hash_depends_on_time_names_and_values_but_not_on_the_sign_of_zero() -> None:
-    base = content_hash(1, b"a", np.array([0.0]))
-    assert content_hash(1, b"a", np.array([-0.0])) == base
+def test_a_content_hash_depends_on_time_names_and_values_but_not_on_order_or_signed_zero() -> None:
+    base = content(1, [("a", 0.0), ("b", 2.0)])
+    assert content(1, [("b", 2.0), ("a", -0.0)]) == base
     others = {
-        content_hash(2, b"a", np.array([0.0])),
-        content_hash(1, b"b", np.array([0.0])),
-        content_hash(1, b"a", np.array([1e-300])),
+        content(2, [("a", 0.0), ("b", 2.0)]),
+        content(1, [("a", 2.0), ("b", 0.0)]),
+        content(1, [("a", 0.0), ("c", 2.0)]),
+        content(1, [("a", 1e-300), ("b", 2.0)]),
+        content(1, [("a", 0.0)]),
     }
     assert base not in others
-    assert len(others) == 3
+    assert len(others) == 5

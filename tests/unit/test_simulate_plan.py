@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.dedup import Seen, Verdict, judge
+from pipeline.core.dedup import Verdict
 from pipeline.core.telemetry import NO_SEQUENCE
 from pipeline.simulate.cmapss import CYCLE_MS, SENSORS, load_fleet
 from pipeline.simulate.plan import (
@@ -21,6 +21,7 @@ from pipeline.simulate.plan import (
     expect,
     make_plan,
 )
+from tests.unit.one_device import Device
 
 FLEET = load_fleet()
 WINDOW = 128
@@ -28,22 +29,20 @@ WINDOW = 128
 
 def verdicts(plan: Plan, window: int) -> Expected:
     """What dedup itself says of the plan: the oracle, sample by sample."""
-    seen: dict[int, Seen] = defaultdict(Seen)
+    seen: dict[int, Device] = defaultdict(lambda: Device(window))
     counts: Counter[Verdict] = Counter()
     quarantined = 0
     for send in plan.sends:
         quarantined += send.flaw is not None
         for cycle in send.cycles:
             numbered = plan.numbered(send.engine)
-            said, seen[send.engine] = judge(
-                seen[send.engine],
-                [1 if numbered else 0],
-                [cycle if numbered else NO_SEQUENCE],
-                [plan.event_ms(send.engine, cycle, 10**12)],
-                [cycle],
-                window,
+            said = seen[send.engine].any(
+                1 if numbered else 0,
+                cycle if numbered else NO_SEQUENCE,
+                plan.event_ms(send.engine, cycle, 10**12),
+                cycle,
             )
-            counts[Verdict(int(said[0]))] += READINGS
+            counts[Verdict(said)] += READINGS
     return Expected(
         published=sum(counts.values()) + quarantined,
         unique_readings=counts[Verdict.FRESH],

@@ -11,7 +11,7 @@ from pipeline.ops.books import control_topics, worker_groups
 from pipeline.ops.draw import kept, mermaid
 from pipeline.settings import Settings, SettingsError
 from pipeline.state.routes_file import load_routes
-from pipeline.topology import DETECT_STATE, EVENTS, LAKE, READINGS, topics
+from pipeline.topology import DETECT_STATE, EVENTS, FEEDBACK, LAKE, READINGS, RULES, topics
 from pipeline.wire.avro import SCHEMAS
 from pipeline.workers import make_worker, roles
 
@@ -33,7 +33,7 @@ def test_every_worker_consumes_and_produces_what_the_map_says_and_nothing_else(
         consumes = {t.name for t in table if role in t.consumers}
         produces = {t.name for t in table if role in t.producers}
         # The table's changelog is Faust's own: read and written below the agent.
-        assert worker.consumed == consumes - {DETECT_STATE}, role
+        assert worker.consumed == consumes - {DETECT_STATE, RULES}, role
         assert worker.produced == produces - {DETECT_STATE}, role
 
 
@@ -67,15 +67,16 @@ def test_every_routed_sink_has_a_connector_or_is_the_lake() -> None:
 
 
 def test_every_schema_of_the_map_is_bundled_and_every_bundled_one_is_used() -> None:
-    used = {t.schema for t in topics(SINKS) if t.name != DETECT_STATE}
-    assert used == set(SCHEMAS)
+    used = {t.schema for t in topics(SINKS) if t.name not in {DETECT_STATE, RULES, FEEDBACK}}
+    older = {"business_event.v1"}  # still read, no longer written
+    assert used | older == set(SCHEMAS)
 
 
 def test_the_books_read_every_topic_of_the_map_but_state_and_dead_letters() -> None:
     routes = load_routes(Path("infra/config/routes.yaml"))
     names = {t.name for t in topics(SINKS)}
     read = set(control_topics(routes))
-    assert names - read == {DETECT_STATE, *(f"sink.{s}.dlq" for s in SINKS)}
+    assert names - read == {DETECT_STATE, RULES, FEEDBACK, *(f"sink.{s}.dlq" for s in SINKS)}
     consumers = {c for t in topics(SINKS) for c in t.consumers} - OUTSIDE_FAUST
     assert set(worker_groups(routes)) == {f"fieldline-{c}" for c in consumers}
 

@@ -1,0 +1,417 @@
+"""The loop over samples: dedup, detectors, episodes; compiled (pipeline.core.jit).
+
+Samples are taken one by one in order of arrival, so how the input was cut into messages and
+rounds cannot change a result. State is arrays, a row per device or series, changed in
+place; pipeline.core.fleet owns them and says what the columns mean. The loop *pauses* at a
+sample that raises an alarm: the caller tells the event from the state of that very moment
+and goes on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pipeline.core.dedup import FRESH, judge
+from pipeline.core.detectors import MAX_VALUE
+from pipeline.core.detectors.limit import step as limit_step
+from pipeline.core.detectors.novelty import step as novelty_step
+from pipeline.core.detectors.rate import step as rate_step
+from pipeline.core.detectors.seasonal import step as seasonal_step
+from pipeline.core.detectors.stuck import step as stuck_step
+from pipeline.core.detectors.table import DETECTORS, NUMBER
+from pipeline.core.detectors.trend import step as trend_step
+from pipeline.core.detectors.usage import step as usage_step
+from pipeline.core.detectors.zscore import step_prepared as zscore_step
+from pipeline.core.fleet import (
+    BEFORE_ALL,
+    C_CORRELATED,
+    C_COUNT,
+    C_DIRTY,
+    C_FIRST,
+    C_INSIDE,
+    C_LAST,
+    C_LAST_RECEIVED,
+    C_LAST_SEQUENCE,
+    C_LAST_SESSION,
+    C_LAST_TIME,
+    C_OPEN,
+    C_SESSIONS,
+    C_SILENT,
+    C_START,
+    C_UNTIL,
+    W_FLOOR,
+    W_HIGH,
+    W_HIGH_TIME,
+    W_SESSION,
+    W_START,
+)
+from pipeline.core.jit import jit, jit_inline, lend
+from pipeline.core.plans import ACTIVE, L_AGREE, L_ENTER, L_ENTER_N, L_LANE, L_LEAVE, L_LEAVE_N
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pipeline.core.fleet import Arrays
+    from pipeline.core.plans import Tables
+
+    I64 = npt.NDArray[np.int64]
+    F64 = npt.NDArray[np.float64]
+
+SKIPPED: Final = 254
+"""The device had this message applied before: see fleet.C_UNTIL."""
+UNDECIDED: Final = 255
+"""Not judged yet: the kernel judges numbered samples, the caller has judged the others."""
+
+GROUPS: Final = len(DETECTORS)
+SILENT: Final = GROUPS
+"""In an alarm's place of a detector: the device was silent before this sample."""
+
+_ZSCORE: Final = NUMBER["zscore"]
+_LIMIT: Final = NUMBER["limit"]
+_NOVELTY: Final = NUMBER["novelty"]
+_RATE: Final = NUMBER["rate"]
+_STUCK: Final = NUMBER["stuck"]
+_SEASONAL: Final = NUMBER["seasonal"]
+_TREND: Final = NUMBER["trend"]
+_USAGE: Final = NUMBER["usage"]
+_COUNTED: Final = DETECTORS[_ZSCORE].params.index("warm_up")
+
+
+@jit
+def resolve(
+    device: I64,
+    readings: I64,
+    metric: I64,
+    slot: I64,
+    columns: I64,
+    series_metric: I64,
+    stamp: I64,
+    base: int,
+    missing: I64,
+) -> int:
+    """Find each reading's series: `slot`, shape (readings,), is filled; -1 where there is none.
+
+    A metric that is twice in a sample counts once, by its last reading. `missing`, shape
+    (readings, 2), gets device row and metric of series that do not exist; returns how many.
+    `stamp` (a number per series) is scratch; `base` is greater than every number in it.
+    """
+    lost = 0
+    reading = 0
+    for i in range(len(device)):
+        first = columns[device[i], C_FIRST]
+        count = columns[device[i], C_COUNT]
+        hint = 0
+        for k in range(reading, reading + readings[i]):
+            found = -1
+            for step in range(count):
+                place = hint + step
+                if place >= count:
+                    place -= count
+                if series_metric[first + place] == metric[k]:
+                    found = first + place
+                    hint = place + 1
+                    break
+            slot[k] = found
+            if found < 0:
+                missing[lost, 0] = device[i]
+                missing[lost, 1] = metric[k]
+                lost += 1
+            else:
+                before = stamp[found] - base
+                if before >= reading and before < k:
+                    slot[before] = -1
+                stamp[found] = base + k
+        reading += readings[i]
+    return lost
+
+
+@jit_inline
+def _score(number: int, state: F64, param: F64, value: float, time_ms: float) -> float:
+    if number == _ZSCORE:
+        return zscore_step(state, param, value, time_ms)
+    if number == _LIMIT:
+        return limit_step(state, param, value, time_ms)
+    if number == _NOVELTY:
+        return novelty_step(state, param, value, time_ms)
+    if number == _RATE:
+        return rate_step(state, param, value, time_ms)
+    if number == _STUCK:
+        return stuck_step(state, param, value, time_ms)
+    if number == _SEASONAL:
+        return seasonal_step(state, param, value, time_ms)
+    if number == _TREND:
+        return trend_step(state, param, value, time_ms)
+    if number == _USAGE:
+        return usage_step(state, param, value, time_ms)
+    return 0.0
+
+
+@jit
+def _needed(agree: int, number: int, row: I64, arrays: Arrays, tables: Tables) -> int:
+    """How many of the device's metrics must be in: `agree`, or all that are judged if fewer."""
+    if agree <= 1:
+        return 1
+    judged = 0
+    for slot in range(row[C_FIRST], row[C_FIRST] + row[C_COUNT]):
+        rule = arrays.series_rule[slot]
+        for j in range(tables.plan.shape[1]):
+            detector = tables.plan[rule, j, 0]
+            if detector < 0:
+                break
+            if detector == number:
+                warm_up = tables.param[rule, tables.plan[rule, j, 2] + _COUNTED]
+                count = arrays.pool[arrays.series_base[slot] + tables.plan[rule, j, 1]]
+                if number != _ZSCORE or count > warm_up:
+                    judged += 1
+    return max(1, min(agree, judged))
+
+
+@jit
+def _raise(
+    d: int,
+    time_ms: int,
+    arrays: Arrays,
+    tables: Tables,
+    best: F64,
+    speaker: I64,
+    agree: I64,
+    alarms: F64,
+) -> int:
+    """Episodes of one device after one sample: fills `alarms`, returns how many."""
+    row = arrays.columns[d]
+    inside, level = arrays.inside[d], arrays.level[d]
+    quiet, since = arrays.quiet[d], arrays.since[d]
+    raised = 0
+    for group in range(GROUPS):
+        lane = 3 * group
+        if inside[lane] + inside[lane + 1] + inside[lane + 2] > 0:
+            quiet[group] = 0
+            if since[group] == 0:
+                since[group] = time_ms
+            if time_ms - since[group] < tables.duration_ms[group]:
+                continue
+            for place in range(2, level[group] - 1, -1):
+                # The metric furthest out speaks for the device, among those over just now.
+                if speaker[lane + place] < 0:
+                    continue
+                wanted = _needed(agree[lane + place], group, row, arrays, tables)
+                if inside[lane + place] >= wanted:
+                    if level[group] == 0:
+                        row[C_OPEN] += 1
+                    level[group] = place + 1
+                    alarms[raised, 0] = group
+                    alarms[raised, 1] = place
+                    alarms[raised, 2] = speaker[lane + place]
+                    alarms[raised, 3] = best[lane + place]
+                    raised += 1
+                    break
+        elif level[group] > 0:
+            since[group] = 0
+            quiet[group] += 1
+            if quiet[group] >= tables.cool_down[group]:
+                level[group] = 0
+                quiet[group] = 0
+                row[C_OPEN] -= 1
+        else:
+            since[group] = 0
+    if row[C_OPEN] == 0:
+        row[C_CORRELATED] = 0
+    return raised
+
+
+@jit_inline
+def _watch(
+    d: int,
+    first: int,
+    end: int,
+    value: F64,
+    slot: I64,
+    time_ms: int,
+    arrays: Arrays,
+    tables: Tables,
+    best: F64,
+    speaker: I64,
+    agree: I64,
+) -> bool:
+    """Feed one sample's readings to the detectors; true where a lane is over its threshold."""
+    pool, plan, lanes, params = arrays.pool, tables.plan, tables.lanes, tables.param
+    row, inside = arrays.columns[d], arrays.inside[d]
+    moment = float(time_ms)
+    over_any = False
+    for k in range(first, end):
+        s = slot[k]
+        x = value[k]
+        if s < 0 or not abs(x) <= MAX_VALUE:
+            continue
+        rule = arrays.series_rule[s]
+        base = arrays.series_base[s]
+        param = params[rule]
+        for j in range(plan.shape[1]):
+            number = plan[rule, j, 0]
+            if number < 0:
+                break
+            at, given = base + plan[rule, j, 1], plan[rule, j, 2]
+            word, lane0 = base + plan[rule, j, 5], plan[rule, j, 6]
+            score = _score(
+                number,
+                lend(pool, at),
+                lend(param, given),
+                x,
+                moment,
+            )
+            for n in range(plan[rule, j, 7]):
+                lane = lane0 + n
+                held = pool[word + n]
+                if held < ACTIVE:
+                    if score < lanes[rule, lane, L_ENTER]:
+                        if held != 0.0:
+                            pool[word + n] = 0.0
+                        continue
+                    if held + 1.0 < lanes[rule, lane, L_ENTER_N]:
+                        pool[word + n] = held + 1.0
+                        continue
+                    pool[word + n] = ACTIVE
+                    inside[int(lanes[rule, lane, L_LANE])] += 1
+                    row[C_INSIDE] += 1
+                elif score < lanes[rule, lane, L_LEAVE]:
+                    if held - ACTIVE + 1.0 < lanes[rule, lane, L_LEAVE_N]:
+                        pool[word + n] = held + 1.0
+                    else:
+                        pool[word + n] = 0.0
+                        inside[int(lanes[rule, lane, L_LANE])] -= 1
+                        row[C_INSIDE] -= 1
+                    continue
+                else:
+                    pool[word + n] = ACTIVE
+                if score >= lanes[rule, lane, L_ENTER]:
+                    number_of_lane = int(lanes[rule, lane, L_LANE])
+                    over_any = True
+                    if speaker[number_of_lane] < 0 or score > best[number_of_lane]:
+                        best[number_of_lane] = score
+                        speaker[number_of_lane] = k
+                        agree[number_of_lane] = int(lanes[rule, lane, L_AGREE])
+    return over_any
+
+
+@jit_inline
+def _follows(
+    d: int, row: I64, session: int, sequence: int, time_ms: int, arrays: Arrays, size: int
+) -> bool:
+    """Whether this is the next number of the device's only session: then it is noted as seen.
+
+    What nearly every sample is; the same as pipeline.core.dedup.judge comes to.
+    """
+    windows, bits = arrays.windows, arrays.bits
+    if (
+        row[C_SESSIONS] != 1
+        or windows[d, 0, W_SESSION] != session
+        or windows[d, 0, W_HIGH] + 1 != sequence
+        or windows[d, 0, W_START] > time_ms
+    ):
+        return False
+    place = sequence & (bits.shape[2] * 64 - 1)
+    bits[d, 0, place >> 6] |= np.uint64(1) << np.uint64(place & 63)
+    windows[d, 0, W_HIGH] = sequence
+    windows[d, 0, W_FLOOR] = max(windows[d, 0, W_FLOOR], sequence - size + 1)
+    windows[d, 0, W_HIGH_TIME] = max(windows[d, 0, W_HIGH_TIME], time_ms)
+    row[C_START] = windows[d, 0, W_START]
+    return True
+
+
+@jit_inline
+def heard(row: I64, session: int, sequence: int, time_ms: int, received_ms: int) -> None:
+    """Note the device's latest sample; after a pause that is the caller's to do."""
+    if received_ms >= row[C_LAST_RECEIVED]:
+        row[C_LAST_RECEIVED] = received_ms
+        row[C_LAST_SESSION] = session
+        row[C_LAST_SEQUENCE] = sequence
+        row[C_LAST_TIME] = time_ms
+        row[C_SILENT] = 0
+
+
+@jit
+def run(
+    start: int,
+    reading: int,
+    device: I64,
+    session: I64,
+    sequence: I64,
+    time_ms: I64,
+    received_ms: I64,
+    readings: I64,
+    offset: I64,
+    value: F64,
+    slot: I64,
+    verdict: npt.NDArray[np.uint8],
+    arrays: Arrays,
+    tables: Tables,
+    window: int,
+    silent_ms: int,
+    alarms: F64,
+) -> tuple[int, int, int]:
+    """Apply samples from `start` on, whose first reading is `reading`.
+
+    `device` to `offset` and `verdict` have shape (samples,), `value` and `slot` (readings,).
+    Returns the next sample, its first reading, and how many alarms the sample before it
+    raised: `alarms` then has rows of detector, place in SEVERITIES, reading, and score.
+    """
+    best = np.zeros(3 * GROUPS)
+    speaker = np.full(3 * GROUPS, -1)
+    agree = np.ones(3 * GROUPS, dtype=np.int64)
+    for i in range(start, len(device)):
+        d = device[i]
+        row = arrays.columns[d]
+        first = reading
+        reading += readings[i]
+        if offset[i] <= row[C_UNTIL]:
+            verdict[i] = SKIPPED
+            continue
+        if row[C_DIRTY] < 0:
+            row[C_DIRTY] = offset[i]
+        row[C_LAST] = offset[i]
+        if verdict[i] == UNDECIDED and _follows(
+            d, row, session[i], sequence[i], time_ms[i], arrays, window
+        ):
+            verdict[i] = FRESH
+        elif verdict[i] == UNDECIDED:
+            verdict[i] = judge(
+                row,
+                arrays.windows[d],
+                arrays.bits[d],
+                session[i],
+                sequence[i],
+                time_ms[i],
+                received_ms[i],
+                window,
+            )
+        count = 0
+        last = row[C_LAST_RECEIVED]
+        if silent_ms > 0 and last > 0 and received_ms[i] - last > silent_ms and not row[C_SILENT]:
+            alarms[0, 0] = SILENT
+            count = 1
+        if sequence[i] < 0:
+            row[C_START] = BEFORE_ALL
+        if verdict[i] == FRESH:
+            over = _watch(
+                d,
+                first,
+                reading,
+                value,
+                slot,
+                time_ms[i],
+                arrays,
+                tables,
+                best,
+                speaker,
+                agree,
+            )
+            if row[C_INSIDE] > 0 or row[C_OPEN] > 0:
+                count += _raise(d, time_ms[i], arrays, tables, best, speaker, agree, alarms[count:])
+            if over:
+                speaker[:] = -1
+        if count:
+            return i + 1, reading, count
+        heard(row, session[i], sequence[i], time_ms[i], received_ms[i])
+    return len(device), reading, 0

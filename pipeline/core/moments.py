@@ -1,0 +1,355 @@
+"""From an alarm to a business event: told from the state at the very moment of the alarm."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline.core import kernel, telling
+from pipeline.core.detectors import storm
+from pipeline.core.detectors.table import DETECTORS, DEVICE_EVENT_TYPES, GEOFENCE, NUMBER, SILENT
+from pipeline.core.detectors.zscore import score_confidence
+from pipeline.core.events import (
+    BusinessEvent,
+    Disposition,
+    Severity,
+    SnapshotEntry,
+    Source,
+    episode_id,
+    tenant_of,
+)
+from pipeline.core.fleet import (
+    BEFORE_ALL,
+    C_CORRELATED,
+    C_DIRTY,
+    C_LAST_RECEIVED,
+    C_LAST_SEQUENCE,
+    C_LAST_SESSION,
+    C_LAST_TIME,
+    C_START,
+)
+from pipeline.core.plans import P_DETECTOR, P_FIELDS, P_STATE
+from pipeline.core.rules import SEVERITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from pipeline.core.detect import At
+    from pipeline.core.fleet import Fleet
+    from pipeline.core.plans import Plans
+    from pipeline.core.registry import DeviceRecord, Devices
+    from pipeline.core.rules import StormRule
+    from pipeline.core.telemetry import TelemetryBatch
+
+_ZSCORE = NUMBER["zscore"]
+_GROUPS = len(DETECTORS) + 2
+"""Detectors, then silent and geofence: one event each per sample at most."""
+STORM = "storm"
+STORM_TYPE = "fieldline.storm.began"
+
+
+class Joined(Protocol):
+    """What is asked of the messages being applied: see pipeline.core.detect."""
+
+    messages: Sequence[tuple[At, TelemetryBatch]]
+    device: npt.NDArray[np.int64]
+    session: npt.NDArray[np.int64]
+    sequence: npt.NDArray[np.int64]
+    time_ms: npt.NDArray[np.int64]
+    received_ms: npt.NDArray[np.int64]
+    metric: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+    slot: npt.NDArray[np.int64]
+
+    def place(self, sample: int) -> tuple[int, int]:
+        """Message of a sample, and the sample's place in it."""
+        ...
+
+    def add(self, message: int, number: int, event: BusinessEvent) -> None:
+        """Note an event."""
+        ...
+
+
+class Teller:
+    """Makes events for the devices of one partition."""
+
+    def __init__(self, fleet: Fleet, plans: Plans, registry: Devices) -> None:
+        self.fleet = fleet
+        self.plans = plans
+        self._registry = registry
+        self.storms = {"asset": storm.Storm(), "site": storm.Storm()}
+
+    def plan(self, row: int, metric: str) -> int:
+        """The plan for a metric of a device."""
+        return self.plans.of(metric, *self.kind(row))
+
+    def kind(self, row: int) -> tuple[str, str]:
+        """Tenant and device class of a device."""
+        device = self.fleet.ids[row]
+        record = self._registry.get(device)
+        return tenant_of(device), record.device_class if record else ""
+
+    def alarm(
+        self, joined: Joined, sample: int, first: int, end: int, alarm: Sequence[float]
+    ) -> None:
+        """The event of one row of the kernel's alarms, about a sample's readings first to end."""
+        number = int(alarm[0])
+        row = int(joined.device[sample])
+        message, at = joined.place(sample)
+        if number == kernel.SILENT:
+            event = self._silence(joined, message, row, int(joined.received_ms[sample]))
+        else:
+            event = self._told(joined, sample, (first, end), alarm, message)
+        joined.add(message, at * _GROUPS + number, event)
+
+    def silent(self, joined: Joined, row: int, clock_ms: int) -> None:
+        """The event of a device that is still silent after the last message."""
+        message = len(joined.messages) - 1
+        at, batch = joined.messages[message]
+        columns = self.fleet.arrays.columns[row]
+        if columns[C_DIRTY] < 0:
+            columns[C_DIRTY] = at.offset
+        number = (batch.samples + row) * _GROUPS + kernel.SILENT
+        joined.add(message, number, self._silence(joined, message, row, clock_ms))
+
+    def fence(self, joined: Joined, sample: int, name: str, *, entered: bool) -> None:
+        """The event of a device that crossed a fence."""
+        rule = self.plans.rules.geofence
+        if rule is None:
+            return
+        message, at = joined.place(sample)
+        row = int(joined.device[sample])
+        session, sequence = int(joined.session[sample]), int(joined.sequence[sample])
+        way = "entered" if entered else "left"
+        time_ms = int(joined.time_ms[sample])
+        event = self._event(
+            row,
+            detector=GEOFENCE,
+            metric=name,
+            severity=rule.severity,
+            confidence=1.0,
+            summary=f"{self.fleet.ids[row]} {way} {name}",
+            source=self._source(joined, message, session, sequence),
+            occurred_ms=time_ms,
+            observed_ms=int(joined.received_ms[sample]),
+            episode=f"{GEOFENCE}-{way}",
+        )
+        joined.add(message, at * _GROUPS + kernel.SILENT + 1, event)
+
+    def release(self, event: BusinessEvent) -> list[BusinessEvent]:
+        """The event with what is to be done with it, after one that tells of a storm it began."""
+        rules = self.plans.rules
+        if event.confidence < rules.review_below:
+            return [replace(event, disposition=Disposition.REVIEW)]
+        record = self._registry.get(event.device_id)
+        for kind, rule in (("asset", rules.storm_asset), ("site", rules.storm_site)):
+            key = _storm_key(kind, event, record)
+            if rule is None or not key or event.severity is Severity.INFO:
+                continue
+            verdict = self.storms[kind].admit(
+                key, event.occurred_at_ms, events=rule.events, window_ms=int(rule.window_s * 1000)
+            )
+            if verdict is storm.Verdict.ADMIT:
+                continue
+            quiet = replace(event, disposition=Disposition.SUPPRESSED)
+            if verdict is storm.Verdict.SUPPRESSED:
+                return [quiet]
+            return [_storm_event(event, kind, key, rule), quiet]
+        return [event]
+
+    def _told(
+        self,
+        joined: Joined,
+        sample: int,
+        readings: tuple[int, int],
+        alarm: Sequence[float],
+        message: int,
+    ) -> BusinessEvent:
+        number, place, reading = (int(column) for column in alarm[:3])
+        slot = int(joined.slot[reading])
+        rule = self.plans.metric_rules[int(self.fleet.arrays.series_rule[slot])]
+        detector = DETECTORS[number].name
+        one = rule.of(detector)
+        if one is None:
+            raise AssertionError(f"{detector} raised an alarm and has no rule")
+        value = float(joined.value[reading])
+        metric = self.fleet.metrics[int(joined.metric[reading])]
+        row = int(joined.device[sample])
+        severity = SEVERITIES[place]
+        snapshot = self._snapshot(joined, readings)
+        enter = next(lane.enter_samples for lane in one.lanes if lane.severity is severity)
+        if number == _ZSCORE:
+            sure = score_confidence([e.score for e in snapshot if e.score is not None])
+        else:
+            sure = telling.confidence(detector, alarm[3], enter)
+        return self._event(
+            row,
+            detector=detector,
+            metric=metric,
+            severity=severity,
+            confidence=sure,
+            summary=telling.summary(
+                detector, metric, rule, value, self._explained(slot, number, value)
+            ),
+            source=self._source(
+                joined, message, int(joined.session[sample]), int(joined.sequence[sample])
+            ),
+            occurred_ms=int(joined.time_ms[sample]),
+            observed_ms=int(joined.received_ms[sample]),
+            snapshot=snapshot,
+        )
+
+    def _silence(self, joined: Joined, message: int, row: int, clock_ms: int) -> BusinessEvent:
+        rule = self.plans.rules.silent
+        columns = self.fleet.arrays.columns[row]
+        heard_ms = int(columns[C_LAST_RECEIVED])
+        return self._event(
+            row,
+            detector=SILENT,
+            metric="",
+            severity=rule.severity if rule else Severity.INFO,
+            confidence=1.0,
+            summary=f"{self.fleet.ids[row]} not heard of for "
+            f"{telling.duration((clock_ms - heard_ms) / 1000)}",
+            source=self._source(
+                joined, message, int(columns[C_LAST_SESSION]), int(columns[C_LAST_SEQUENCE])
+            ),
+            occurred_ms=int(columns[C_LAST_TIME]),
+            observed_ms=clock_ms,
+        )
+
+    def _source(self, joined: Joined, message: int, session: int, sequence: int) -> Source:
+        at = joined.messages[message][0]
+        return Source(
+            topic=at.topic,
+            partition=at.partition,
+            offset=at.offset,
+            index=0,  # known once the whole message is done
+            session=session,
+            sequence=sequence,
+        )
+
+    def _event(
+        self,
+        row: int,
+        *,
+        detector: str,
+        metric: str,
+        severity: Severity,
+        confidence: float,
+        summary: str,
+        source: Source,
+        occurred_ms: int,
+        observed_ms: int,
+        snapshot: tuple[SnapshotEntry, ...] = (),
+        episode: str = "",
+    ) -> BusinessEvent:
+        device = self.fleet.ids[row]
+        columns = self.fleet.arrays.columns[row]
+        start = int(columns[C_START])
+        event_id = episode_id(
+            device_id=device,
+            # After a reset that kept its session the numbers come again: the window's start
+            # tells the two apart.
+            session=source.session if start == BEFORE_ALL else f"{source.session}/{start}",
+            metric=metric,
+            detector=episode or detector,
+            sequence=source.sequence if source.sequence >= 0 else occurred_ms,
+        )
+        if not columns[C_CORRELATED]:
+            columns[C_CORRELATED] = 1
+            self.fleet.correlation[row] = event_id
+        record = self._registry.get(device)
+        number = NUMBER.get(detector)
+        return BusinessEvent(
+            id=event_id,
+            type=DEVICE_EVENT_TYPES[detector] if number is None else DETECTORS[number].event_type,
+            tenant=tenant_of(device),
+            device_id=device,
+            asset_id=record.asset_id if record else None,
+            customer_id=record.customer_id if record else None,
+            severity=severity,
+            confidence=confidence,
+            summary=summary,
+            detector=detector,
+            metric=metric,
+            rule=self.plans.rules.label,
+            correlation_id=self.fleet.correlation[row],
+            occurred_at_ms=occurred_ms,
+            observed_at_ms=observed_ms,
+            source=source,
+            snapshot=snapshot,
+        )
+
+    def _snapshot(self, joined: Joined, readings: tuple[int, int]) -> tuple[SnapshotEntry, ...]:
+        out = []
+        for k in range(*readings):
+            value = float(joined.value[k])
+            if not math.isfinite(value):
+                continue
+            explained = self._explained(int(joined.slot[k]), _ZSCORE, value)
+            warm = bool(explained) and explained["zscore"] != 0.0
+            out.append(
+                SnapshotEntry(
+                    metric=self.fleet.metrics[int(joined.metric[k])],
+                    value=value,
+                    baseline=explained["baseline"] if warm else None,
+                    score=explained["zscore"] if warm else None,
+                )
+            )
+        return tuple(out)
+
+    def _explained(self, slot: int, number: int, value: float) -> dict[str, float]:
+        """What that detector says of a series now; empty where it does not watch it."""
+        found = self._state(slot, number)
+        if found is None:
+            return {}
+        explained: dict[str, float] = getattr(DETECTORS[number].module, "explain", lambda *_: {})(
+            *found, value
+        )
+        return explained
+
+    def _state(
+        self, slot: int, number: int
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+        if slot < 0:
+            return None
+        arrays, tables = self.fleet.arrays, self.plans.tables
+        rule = int(arrays.series_rule[slot])
+        base = int(arrays.series_base[slot])
+        for entry in tables.plan[rule].tolist():
+            if entry[P_DETECTOR] == number:
+                at = base + entry[P_STATE]
+                return arrays.pool[at : at + entry[P_FIELDS]], self.plans.given(rule, number)
+        return None
+
+
+def _storm_key(kind: str, event: BusinessEvent, record: DeviceRecord | None) -> str:
+    if kind == "asset":
+        return event.asset_id or event.device_id
+    return (record.site or record.customer_id) if record else ""
+
+
+def _storm_event(event: BusinessEvent, kind: str, key: str, rule: StormRule) -> BusinessEvent:
+    """An event that stands for those that are suppressed from here on."""
+    return replace(
+        event,
+        id=episode_id(
+            device_id=event.device_id,
+            session=event.id,
+            metric=kind,
+            detector=STORM,
+            sequence=event.occurred_at_ms,
+        ),
+        type=STORM_TYPE,
+        detector=STORM,
+        metric=kind,
+        confidence=1.0,
+        summary=f"More than {rule.events} alarms of {kind} {key} within "
+        f"{telling.duration(rule.window_s)}: those that follow are held back",
+        snapshot=(),
+    )

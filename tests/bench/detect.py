@@ -1,0 +1,200 @@
+"""Readings per second of the detect worker beside its peers, on one Kafka, in one run.
+
+    python -m tests.bench.detect [--quick] [--shape NAME] [--only NAME,...] [--repeat N]
+
+Every engine is one process. Runs take turns (round robin), so that a slow minute of the
+machine hits all alike; a rate is the steady state, from the first output to the last, and
+the median of the repeats. Results go to .local/bench/detect.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from infra.local.part import StackError
+from pipeline.topology import READINGS
+from tests.bench import ours, peer_env, report, theirs
+from tests.bench.broker import BenchError, Broker
+from tests.bench.load import Loaded, LoadedJson, load, load_json
+from tests.bench.measure import Run
+from tests.bench.screen import Screen
+from tests.bench.shapes import FULL, QUICK, SHAPES, SINGLE, Shape, Sizes
+
+ENGINES = (ours.NAME, *theirs.PEERS, theirs.RAW)
+REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to run."""
+
+    shapes: tuple[Shape, ...]
+    engines: tuple[str, ...]
+    repeats: int
+    sizes: Sizes
+    quick: bool
+
+    def of(self, shape: Shape) -> tuple[str, ...]:
+        """Engines of a shape: the peers play the headline only."""
+        return tuple(e for e in self.engines if shape is SINGLE or e == ours.NAME)
+
+    @property
+    def runs(self) -> int:
+        """How many in all."""
+        return self.repeats * sum(len(self.of(shape)) for shape in self.shapes)
+
+
+def plan(arguments: Sequence[str]) -> Plan:
+    """The plan that a command line asks for; exits with a sentence where it is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.detect", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes, one run: about a minute")
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="this one only")
+    parser.add_argument("--only", metavar="NAME,...", help=f"some of {','.join(ENGINES)}")
+    parser.add_argument("--repeat", type=int, metavar="N", help="runs of each engine (3)")
+    asked = parser.parse_args(arguments)
+    engines = tuple(asked.only.split(",")) if asked.only else ENGINES
+    unknown = sorted(set(engines) - set(ENGINES))
+    if unknown:
+        parser.error(f"there is no engine {', '.join(unknown)}: name some of {','.join(ENGINES)}")
+    repeats = asked.repeat or (1 if asked.quick else REPEATS)
+    if not 1 <= repeats <= 100:
+        parser.error("--repeat takes 1 to 100")
+    shapes = tuple(SHAPES.values())
+    if asked.shape:
+        shapes = (SHAPES[asked.shape],)
+    elif asked.quick:
+        shapes = (SINGLE,)
+    return Plan(
+        shapes=shapes,
+        engines=engines,
+        repeats=repeats,
+        sizes=QUICK if asked.quick else FULL,
+        quick=asked.quick,
+    )
+
+
+class Bench:
+    """All runs of a plan on one broker."""
+
+    def __init__(self, plan: Plan, broker: Broker, screen: Screen, peers_python: str) -> None:
+        self._plan = plan
+        self._broker = broker
+        self._screen = screen
+        self._python = peers_python
+        self.runs: list[Run] = []
+
+    async def run(self) -> None:
+        """Shape after shape; what is done is in `runs` also where a later one fails."""
+        with self._screen.shown("speed bench", self._plan.runs) as one_more:
+            for shape in self._plan.shapes:
+                engines = self._plan.of(shape)
+                if not engines:
+                    continue
+                loaded, sources = await self._load(shape, engines)
+                for turn in range(1, self._plan.repeats + 1):
+                    for engine in engines:
+                        what = f"{shape.name}: {engine}, run {turn} of {self._plan.repeats}"
+                        self.runs.append(await self._one(engine, what, loaded, sources, turn))
+                        one_more()
+
+    async def _load(
+        self, shape: Shape, engines: tuple[str, ...]
+    ) -> tuple[Loaded, dict[str, LoadedJson]]:
+        """The topics of a shape, filled."""
+        broker, wanted = self._broker, self._plan.sizes.of(shape)
+        await broker.rewind(ours.GROUP, READINGS)
+        await broker.make_ours()
+        with self._screen.doing(f"{shape.name}: writing {wanted:,} readings", wanted) as tell:
+            loaded = await load(broker.settings, shape, wanted, on_progress=tell)
+        peers = [engine for engine in engines if engine in theirs.PEERS]
+        topics = {f"bench-json-{peer}": int(getattr(self._plan.sizes, peer)) for peer in peers}
+        for topic in topics:
+            await broker.make(topic)
+        sources: dict[str, LoadedJson] = {}
+        if topics:
+            with self._screen.doing("single: writing the peers' readings as JSON", 1):
+                made = await load_json(broker.settings, shape, wanted, topics)
+            sources = {peer: made[f"bench-json-{peer}"] for peer in peers}
+        return loaded, sources
+
+    async def _one(
+        self, engine: str, what: str, loaded: Loaded, sources: dict[str, LoadedJson], turn: int
+    ) -> Run:
+        peer = theirs.PEERS.get(engine)
+        total = sources[engine].readings if peer else loaded.readings
+        with self._screen.doing(what, total) as tell:
+            if peer:
+                python = self._python if peer.own_environment else sys.executable
+                return await theirs.run(
+                    self._broker, peer, python, sources[engine], turn, on_progress=tell
+                )
+            if engine == theirs.RAW:
+                return await theirs.run_raw(self._broker, loaded, on_progress=tell)
+            return await ours.run(self._broker, loaded, on_progress=tell)
+
+
+def save(plan: Plan, runs: list[Run]) -> None:
+    """The runs' part of the results file."""
+    of = {shape.name: [r for r in runs if r.shape == shape.name] for shape in plan.shapes}
+    section: dict[str, object] = {}
+    if headline := of.pop(SINGLE.name, []):
+        section = {
+            "quick": plan.quick,
+            "readings_per_s": report.rates(headline),
+            "peak_rss_mb": report.peaks(headline),
+            "sizes": {name: some[0].readings for name, some in report.by_engine(headline).items()},
+            "runs": [run.as_json() for run in headline],
+        }
+    small = [r for r in runs if r.engine == ours.NAME and SHAPES[r.shape].devices < 100_000]
+    shapes: dict[str, object] = {}
+    for name, some in of.items():
+        shape = SHAPES[name]
+        if not some:
+            continue
+        shapes[name] = {
+            "quick": plan.quick,
+            "readings_per_s": report.rates(some)[ours.NAME],
+            "peak_rss_mb": report.peaks(some)[ours.NAME],
+            "readings": some[0].readings,
+            "series": shape.series,
+            "bytes_per_series": report.bytes_per_series(some, shape.series, small, SINGLE.series)
+            if small and shape.series > SINGLE.series
+            else None,
+            "runs": [run.as_json() for run in some],
+        }
+    report.merge_shapes(section, shapes)
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """The command; returns its exit code."""
+    chosen = plan(arguments)
+    console = Console()
+    screen = Screen(console)
+    if chosen.quick:
+        console.print("Quick: small sizes, one run each. The figures are rough.")
+    try:
+        own = [p for p in theirs.PEERS.values() if p.own_environment and p.name in chosen.engines]
+        python = peer_env.python(console.print) if own and SINGLE in chosen.shapes else ""
+        with Broker(console.print) as broker:
+            bench = Bench(chosen, broker, screen, python)
+            asyncio.run(bench.run())
+    except (BenchError, StackError) as error:
+        Console(stderr=True).print(str(error), markup=False)
+        return 1
+    save(chosen, bench.runs)
+    for shape in chosen.shapes:
+        some = [run for run in bench.runs if run.shape == shape.name]
+        if some:
+            report.show(console, shape, some, quick=chosen.quick)
+    console.print(f"Written to {report.FILE}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
