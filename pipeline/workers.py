@@ -24,10 +24,10 @@ from pipeline.core.quarantine import Reason
 from pipeline.core.retry import RetryPolicy
 from pipeline.core.routing import sinks_of
 from pipeline.settings import Settings, SettingsError
-from pipeline.state import rules_file
 from pipeline.state.ledger import Ledger
 from pipeline.state.registry import LiveRegistry
 from pipeline.state.routes_file import load_routes
+from pipeline.state.rules_topic import RulesTopic
 from pipeline.topology import DEDUPLICATED, LAKE, sink_topic
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.codecs import make_codec
@@ -75,7 +75,7 @@ def _detect(worker: Worker, settings: Settings, codec: Codec) -> None:
             worker,
             settings,
             codec=codec,
-            rules=rules_file.load(settings.rules_file),
+            rules=RulesTopic(settings),
             registry=LiveRegistry(settings.devices_file),
         ),
     )

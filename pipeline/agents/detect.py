@@ -36,7 +36,8 @@ from pipeline.core.registry import Devices, Registry
 from pipeline.core.rules import MetricRule, Rules
 from pipeline.core.telemetry import NO_SEQUENCE, Sample, TelemetryBatch, pack
 from pipeline.settings import Settings
-from pipeline.state import device_state
+from pipeline.state import device_state, partition_state
+from pipeline.state.rules_topic import RulesTopic
 from pipeline.state.table import DeviceTable
 from pipeline.topology import DEDUPLICATED, EVENTS, READINGS
 from pipeline.wire import cloudevents
@@ -56,17 +57,28 @@ _LOAD_AT_ONCE = 500
 
 
 class _Partition:
-    """One partition in hand: its detection, and what of it is on its way."""
+    """One partition in hand: its detection, and what of it is on its way.
 
-    def __init__(self, number: int, detection: Detection) -> None:
+    `settled_at` is where the topic ended when the partition was opened: what lies before may
+    have been emitted by an owner before us, under the rules noted then.
+    """
+
+    def __init__(self, number: int, detection: Detection, *, settled_at: int) -> None:
         self.number = number
         self.detection = detection
-        self.encoder = device_state.Encoder(detection.fleet, detection.plans, number)
+        self.settled_at = settled_at
+        self.note = b""
+        self.use(detection)
         self.next_offset = -1
         """The offset after the last message applied."""
         self.sent: list[Sent] = []
         self.moving = asyncio.Lock()
         """Held from applying messages until their output is in `sent`: no copy in between."""
+
+    def use(self, detection: Detection) -> None:
+        """Go on with this detection."""
+        self.detection = detection
+        self.encoder = device_state.Encoder(detection.fleet, detection.plans, self.number)
 
 
 class Detector:
@@ -78,9 +90,10 @@ class Detector:
         settings: Settings,
         *,
         codec: Codec,
-        rules: Rules,
+        rules: RulesTopic,
         registry: Devices,
     ) -> None:
+        self._app = worker.app
         self._holdings = worker.holdings
         self._leased = worker.leased
         self._codec = codec
@@ -96,6 +109,7 @@ class Detector:
         self._ahead: deque[list[Sent]] = deque()
         self._row_bytes = 1_024.0
         self._storing = asyncio.Lock()
+        self._ready = asyncio.Event()
 
     def forget(self) -> None:
         """Drop the state: after a rebalance another worker may have moved it on."""
@@ -104,6 +118,7 @@ class Detector:
 
     async def round(self, hand: Round) -> None:
         """Process messages of any partitions, in order within each."""
+        await self._ready.wait()
         by_partition: dict[int, list[Any]] = {}
         for event in hand.events:
             by_partition.setdefault(event.message.partition, []).append(event.message)
@@ -112,6 +127,10 @@ class Detector:
             partition = self._partitions.get(number) or await self._open(number, hand)
             if hand.lost or partition is None:
                 return
+            if self._rules_are_due(partition, messages[0].offset):
+                await self._change_rules(partition)
+                if hand.lost:
+                    return
             async with partition.moving:
                 batches = await self._decode(partition, messages)
                 decisions = partition.detection.apply(batches)
@@ -123,9 +142,22 @@ class Detector:
         while len(self._ahead) > ROUNDS_AHEAD:
             await settled(self._ahead.popleft())
 
+    def _rules_are_due(self, partition: _Partition, offset: int) -> bool:
+        return (
+            self._rules.latest is not partition.detection.plans.rules
+            and self._rules.latest != partition.detection.plans.rules
+            and offset >= partition.settled_at
+        )
+
     async def _open(self, number: int, hand: Round) -> _Partition | None:
-        """The partition's state from the table; None where a rebalance came between."""
-        detection = Detection(self._rules, self._registry, window=self._window)
+        """The partition's state from the table; None where a rebalance came between.
+
+        It goes on with the rules that it was working with, so that what an owner before us
+        emitted and did not store comes out the same again.
+        """
+        kept = partition_state.decode(self._table.note(number))
+        rules = self._rules.version(kept.rules_version) or self._rules.latest
+        detection = Detection(rules, self._registry, window=self._window)
         decoder = device_state.Decoder(detection, number)
         for count, (device, row) in enumerate(self._table.rows(number), start=1):
             decoder.decode(device, row)
@@ -134,8 +166,44 @@ class Detector:
                 await asyncio.sleep(0)
                 if hand.lost:
                     return None
-        partition = self._partitions[number] = _Partition(number, detection)
+        detection.remember(kept.memory)
+        end = self._app.consumer.highwater(TP(READINGS, number))
+        partition = _Partition(number, detection, settled_at=end or 0)
+        self._partitions[number] = partition
         return partition
+
+    async def _change_rules(self, partition: _Partition) -> None:
+        """Go over to the newest rules: everything under the old ones is stored first."""
+        log.info(
+            "rules change",
+            partition=partition.number,
+            offset=partition.next_offset,
+            before=partition.detection.plans.rules.label,
+            after=self._rules.latest.label,
+        )
+        async with self._storing:
+            await self._store(partition, 1 << 40, self._holdings.epoch)
+        old = partition.detection
+        rows = partition.encoder.encode(range(old.fleet.devices))
+        detection = Detection(self._rules.latest, self._registry, window=self._window)
+        decoder = device_state.Decoder(detection, partition.number)
+        for device, row in rows.items():
+            decoder.decode(device, row)
+        detection.clock_ms = old.clock_ms
+        detection.remember(old.remembered())
+        partition.use(detection)
+        # From here on a replay goes by the new rules: all before is stored.
+        await self._note(partition)
+
+    async def _note(self, partition: _Partition) -> None:
+        """Store what is kept of the partition as a whole, where it has changed."""
+        detection = partition.detection
+        note = partition_state.encode(
+            partition_state.Kept(detection.plans.rules.version, detection.remembered())
+        )
+        if note != partition.note:
+            await self._table.write_note(partition.number, note)
+            partition.note = note
 
     async def _decode(
         self, partition: _Partition, messages: list[Any]
@@ -202,6 +270,7 @@ class Detector:
         if self._holdings.epoch != epoch:
             return
         await self._table.write(partition.number, stored)
+        await self._note(partition)
         if self._holdings.epoch == epoch:
             tp = TP(READINGS, partition.number)
             self._holdings.acks.finish_below(tp, done_below)
@@ -225,7 +294,9 @@ class Detector:
         return stored, done_below
 
     async def checkpoints(self) -> None:
-        """Checkpoint for ever."""
+        """Read the rules, then checkpoint for ever."""
+        await guarded(lambda _: self._rules.start(), None)
+        self._ready.set()
         while True:
             await asyncio.sleep(CHECKPOINT_S)
             await guarded(lambda _: self.checkpoint(), None)
@@ -233,6 +304,11 @@ class Detector:
     async def finish(self) -> None:
         """Store all that has changed: on a stop, and when partitions go to another worker."""
         await self.checkpoint(limit_bytes=1 << 40)
+
+    async def stop(self) -> None:
+        """Store all, then let go of Kafka."""
+        await self.finish()
+        await self._rules.stop()
 
 
 def compile_kernel() -> None:
@@ -253,7 +329,7 @@ def register(worker: Worker, detector: Detector) -> None:
     compile_kernel()
     worker.agent(worker.source(READINGS), detector.round, name="detect", limit=ROUND_EVENTS)
     worker.holdings.on_loss(detector.forget)
-    worker.on_stop(detector.finish)
+    worker.on_stop(detector.stop)
     worker.on_revoke(detector.finish)
 
     @worker.app.task  # type: ignore[untyped-decorator]  # Faust has no types

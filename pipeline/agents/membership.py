@@ -26,7 +26,7 @@ from faust.transport.drivers.aiokafka import (
     ConsumerRebalanceListener,
 )
 
-from pipeline.agents.recovery import answered
+from pipeline.agents.recovery import SeekingConsumer
 
 log = structlog.get_logger(__name__)
 
@@ -129,10 +129,6 @@ class _Thread(AIOKafkaConsumerThread):
         return client
 
 
-class _Consumer(Consumer):
-    async def perform_seek(self) -> None:
-        seeking = super().perform_seek()
-        await answered(self.app, seeking, f"what group {self.app.conf.id} has committed")
-
+class _Consumer(SeekingConsumer):
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)

@@ -12,6 +12,8 @@ read in faust 0.15.3, tables/recovery.py:
   then empties all queues. A message that was read between the two is lost: of a stream for
   good, of a standby's changelog from its local copy, which nobody notices until it takes over.
   Here the flow stands still from before the seek until after.
+- What comes from a fetch while the flow stands still is dropped; Faust then seeks the streams
+  back, and not the standbys. Here both are.
 - Nothing bounds the whole. Here `limit_s` does, from the beginning of a rebalance on.
 
 A worker that was ended here starts again and reads on where it stood: what was recovered is
@@ -23,12 +25,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from time import monotonic
-from typing import Any, Never
+from typing import Any, Never, cast
 
 import structlog
 from aiokafka.errors import KafkaTimeoutError
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
+from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 from mode import Service
 
@@ -75,7 +78,7 @@ class BoundedRecovery(Recovery):
         await super().on_recovery_completed(generation_id)
 
     async def _stand_still(self) -> None:
-        """Stop the flow; the standbys go on later behind the last record that they applied."""
+        """Stop the flow, until Faust has sought all and resumes it, and have the queue applied."""
         self.app.consumer.stop_flow()
         self.app.flow_control.suspend()
         # Faust's fetcher may be handing over one message more, in this very turn of the loop.
@@ -83,10 +86,6 @@ class BoundedRecovery(Recovery):
             await asyncio.sleep(0)
         while not self.tables.changelog_queue.empty():  # noqa: ASYNC110 - Faust's task empties it
             await asyncio.sleep(_TURN_S)
-        if self.standby_tps:
-            await self._seek_offsets(
-                self.app.consumer, self.standby_tps, self.standby_offsets, "standby"
-            )
 
     async def _build_highwaters(self, consumer: Any, tps: Any, *rest: Any) -> None:  # noqa: ANN401 - Faust's own
         await self._answered(super()._build_highwaters(consumer, tps, *rest), "ends", tps)
@@ -157,6 +156,23 @@ class BoundedRecovery(Recovery):
             f"{_where(first, offset, end, position_of(self.app, first))}{more}; raise "
             f"FIELDLINE_RECOVERY_S where it only needs longer, else {self._mend}."
         )
+
+
+class SeekingConsumer(Consumer):
+    """Faust's consumer; where it seeks the streams back, the standbys are too."""
+
+    async def perform_seek(self) -> None:
+        """Read on behind what is committed and, for standbys, what is applied."""
+        seeking = self._seek_all()
+        await answered(self.app, seeking, f"what group {self.app.conf.id} has committed")
+
+    async def _seek_all(self) -> None:
+        await super().perform_seek()
+        recovery = cast("TableManager", self.app.tables).recovery
+        ours = recovery.standby_tps & self.assignment()
+        if ours:
+            # What was applied is read once more and ignored, as Faust does at its start.
+            await self.seek_wait({tp: max(recovery.standby_offsets[tp] or 0, 0) for tp in ours})
 
 
 async def answered(app: Any, asking: Coroutine[Any, Any, None], what: str) -> None:  # noqa: ANN401 - Faust has no types

@@ -15,11 +15,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+import structlog
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 
 from pipeline.agents.halt import guarded
 from pipeline.core.acks import AckTracker
+from pipeline.core.continuity import Arrival, Continuity
+
+log = structlog.get_logger(__name__)
 
 
 class Holdings:
@@ -28,6 +32,7 @@ class Holdings:
     def __init__(self) -> None:
         self.epoch = 0
         self.acks: AckTracker[TP] = AckTracker()
+        self.order: Continuity[TP] = Continuity()
         self._on_loss: list[Callable[[], None]] = []
 
     def on_loss(self, callback: Callable[[], None]) -> None:
@@ -38,6 +43,7 @@ class Holdings:
         """A rebalance has begun."""
         self.epoch += 1
         self.acks.reset()
+        self.order.reset()
         for callback in self._on_loss:
             callback()
 
@@ -76,10 +82,17 @@ class Rounds:
         self._queue: asyncio.Queue[tuple[int, Any]] = asyncio.Queue(2 * limit)
 
     async def feed(self, stream: Any) -> None:  # noqa: ANN401 - Faust has no types
-        """Body of a Faust agent: hand every event over, acknowledge none."""
+        """Body of a Faust agent: hand every event over once and in order, acknowledge none."""
         async for event in stream.noack().events():
             message = event.message
             epoch = self._holdings.epoch
+            arrival = self._holdings.order.arrive(message.tp, message.offset)
+            if arrival is Arrival.SEEK:
+                due = self._holdings.order.next_of(message.tp)
+                log.warning("messages were skipped, reading them again", tp=message.tp, due=due)
+                await event.app.consumer.seek(message.tp, due)
+            if arrival is not Arrival.TAKE:
+                continue
             self._holdings.acks.hand(message.tp, message.offset)
             await self._queue.put((epoch, event))
 
@@ -111,6 +124,11 @@ class TrackedConsumer(Consumer):
         """Faust acknowledges also what it skips; only `Round.acknowledge` counts."""
         self._unacked_messages.discard(message)
         return False
+
+    async def perform_seek(self) -> None:
+        """Faust goes back to what is committed: from there on every offset must come."""
+        await super().perform_seek()
+        self.holdings.order.start({tp: self._read_offset[tp] for tp in self.assignment()})
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Any:  # noqa: ANN401
         return (

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.core import dedup, kernel
-from pipeline.core.detectors import silent
+from pipeline.core import dedup, drift, kernel
+from pipeline.core.detectors import geofence, silent
+from pipeline.core.detectors.storm import Storm
+from pipeline.core.detectors.table import DETECTORS
 from pipeline.core.fleet import (
+    C_FENCES,
     C_LAST_RECEIVED,
+    C_PLACED,
     C_SILENT,
     C_UNTIL,
     Fleet,
@@ -26,7 +30,7 @@ from pipeline.core.plans import Plans
 from pipeline.core.telemetry import DeduplicatedBatch, TelemetryBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from pipeline.core.registry import Devices
     from pipeline.core.rules import Rules
 
+    Floats = npt.NDArray[np.float64]
     I64 = npt.NDArray[np.int64]
 
 _MOST_ALARMS = kernel.GROUPS + 1
@@ -74,6 +79,7 @@ class Detection:
         self.fleet = Fleet(window)
         self.plans = Plans(rules)
         self.clock_ms = 0
+        self.histories: dict[str, drift.History] = {}
         self._registry = registry
         self._window = window
         self._load = load
@@ -81,7 +87,9 @@ class Detection:
         self._name_hashes = np.zeros(0, dtype=np.uint64)
         self._stamp = 0
 
-    def apply(self, messages: Sequence[tuple[At, TelemetryBatch]]) -> list[Decision]:
+    def apply(
+        self, messages: Sequence[tuple[At, TelemetryBatch]], trace: Floats | None = None
+    ) -> list[Decision]:
         """Apply messages of this partition in order of offset; one Decision each.
 
         On a first application a message's readings add up: accepted + late + duplicates.
@@ -92,16 +100,23 @@ class Detection:
         with all of this message had been acknowledged by Kafka, so every reader has seen
         this source_offset and skips the repetition, whatever is in it. For a device whose
         state was not stored the same samples and events come out again, with the same ids.
+
+        `trace`, zeros of shape (readings, 2) where given, gets each reading's greatest score as
+        a share of its threshold (1 is an alarm) and the number of that detector.
         """
         if not messages:
             return []
         joined = _Joined(self, messages)
+        if trace is not None:
+            joined.trace = trace
         if joined.samples:
             self._judge_unnumbered(joined)
             self._resolve(joined)
             self._run(joined)
             self.clock_ms = max(self.clock_ms, int(joined.received_ms.max()))
             self._find_silent(joined)
+            self._cross_fences(joined)
+            self._watch_detectors(joined)
         return joined.decisions(self._teller)
 
     def rows(self, devices: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -204,11 +219,13 @@ class Detection:
                 self._window,
                 silent_ms,
                 alarms,
+                joined.trace,
             )
             if count:
                 sample = at - 1
                 first = reading - int(joined.readings[sample])
                 for alarm in alarms[:count].tolist():
+                    joined.alarms.append((int(alarm[0]), first))
                     self._teller.alarm(joined, sample, first, reading, alarm)
                 kernel.heard(
                     self.fleet.arrays.columns[joined.device[sample]],
@@ -232,6 +249,70 @@ class Detection:
         for row in rows.tolist():
             columns[row, C_SILENT] = 1
             self._teller.silent(joined, row, self.clock_ms)
+
+    def _cross_fences(self, joined: _Joined) -> None:
+        """Devices that report positions: which fences they have entered or left."""
+        rule = self.plans.rules.geofence
+        numbers = self.fleet.metric_numbers
+        compiled = self.plans.fences
+        if (
+            rule is None
+            or compiled is None
+            or not {rule.latitude, rule.longitude} <= numbers.keys()
+        ):
+            return
+        sample = np.repeat(np.arange(joined.samples), joined.readings)
+        fresh = joined.verdict[sample] == dedup.FRESH
+        position = np.full((2, joined.samples), np.nan)
+        for axis, metric in enumerate((rule.latitude, rule.longitude)):
+            chosen = fresh & (joined.metric == numbers[metric])
+            position[axis, sample[chosen]] = joined.value[chosen]
+        names = rule.fences.names
+        # Bits mean these very fences in this order: others start anew.
+        mark = dedup.name_hash("\x1f".join(names)) >> 1
+        for at in np.flatnonzero(~np.isnan(position).any(axis=0)).tolist():
+            columns = self.fleet.arrays.columns[joined.device[at]]
+            known = int(columns[C_PLACED]) == mark
+            before = int(columns[C_FENCES]) if known else 0
+            found = np.array([geofence.inside(position[0, at], position[1, at], before, compiled)])
+            if found[0] < 0:
+                continue
+            for _, bit, entered in geofence.crossings(before, found, known=known):
+                self._teller.fence(joined, at, names[bit], entered=entered)
+            columns[C_FENCES], columns[C_PLACED] = found[0], mark
+
+    def _watch_detectors(self, joined: _Joined) -> None:
+        """A detector whose alarms leave their own history raises an event about itself."""
+        rule = self.plans.rules.drift
+        if rule is None:
+            return
+        raised: dict[int, list[int]] = {}
+        for number, reading in joined.alarms:
+            raised.setdefault(number, []).append(reading)
+        for number, detector in enumerate(DETECTORS):
+            history, found = drift.observe(
+                self.histories.get(detector.name, drift.History()),
+                len(joined.value),
+                raised.get(number, ()),
+                rule,
+            )
+            self.histories[detector.name] = history
+            for one in found:
+                self._teller.drift(joined, number, one)
+
+    def remembered(self) -> dict[str, bytes]:
+        """What is kept beside the devices: storms and detectors' histories, by name."""
+        kept = {f"storm/{kind}": storm.to_bytes() for kind, storm in self._teller.storms.items()}
+        return kept | {f"drift/{name}": h.to_bytes() for name, h in self.histories.items()}
+
+    def remember(self, kept: Mapping[str, bytes]) -> None:
+        """Take over what `remembered` gave."""
+        for name, data in kept.items():
+            kind, _, of = name.partition("/")
+            if kind == "storm" and of in self._teller.storms:
+                self._teller.storms[of] = Storm.from_bytes(data)
+            elif kind == "drift":
+                self.histories[of] = drift.History.from_bytes(data)
 
 
 class _Joined:
@@ -269,6 +350,9 @@ class _Joined:
         self.slot = np.full(len(self.value), -1, dtype=np.int64)
         self.verdict = np.full(self.samples, kernel.UNDECIDED, dtype=np.uint8)
         self.events: dict[int, list[tuple[int, BusinessEvent]]] = {}
+        self.trace = np.zeros((0, 2))
+        self.alarms: list[tuple[int, int]] = []
+        """Detector's number and first reading of the sample, of every alarm."""
 
     def place(self, sample: int) -> tuple[int, int]:
         """Message of a sample, and the sample's place in it."""

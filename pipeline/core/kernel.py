@@ -221,6 +221,15 @@ def _raise(
     return raised
 
 
+@jit
+def _share(score: float, enter: float, leave: float) -> float:
+    """A score as a share of the threshold it must reach: 1 there, whatever its unit."""
+    if enter > 0.0:
+        return max(score, 0.0) / enter
+    # Limits count from the limit itself: calm (leave) is 0, on the limit (enter) is 1.
+    return max((score - leave) / (enter - leave), 0.0) if enter > leave else 0.0
+
+
 @jit_inline
 def _watch(
     d: int,
@@ -234,6 +243,7 @@ def _watch(
     best: F64,
     speaker: I64,
     agree: I64,
+    trace: F64,
 ) -> bool:
     """Feed one sample's readings to the detectors; true where a lane is over its threshold."""
     pool, plan, lanes, params = arrays.pool, tables.plan, tables.lanes, tables.param
@@ -261,6 +271,11 @@ def _watch(
                 x,
                 moment,
             )
+            if len(trace) and plan[rule, j, 7] > 0:
+                share = _share(score, lanes[rule, lane0, L_ENTER], lanes[rule, lane0, L_LEAVE])
+                if share > trace[k, 0]:
+                    trace[k, 0] = share
+                    trace[k, 1] = number
             for n in range(plan[rule, j, 7]):
                 lane = lane0 + n
                 held = pool[word + n]
@@ -350,12 +365,15 @@ def run(
     window: int,
     silent_ms: int,
     alarms: F64,
+    trace: F64,
 ) -> tuple[int, int, int]:
     """Apply samples from `start` on, whose first reading is `reading`.
 
     `device` to `offset` and `verdict` have shape (samples,), `value` and `slot` (readings,).
     Returns the next sample, its first reading, and how many alarms the sample before it
     raised: `alarms` then has rows of detector, place in SEVERITIES, reading, and score.
+    `trace`, shape (readings, 2) or (0, 2), gets each reading's greatest score as a share of its
+    mildest threshold, and the detector.
     """
     best = np.zeros(3 * GROUPS)
     speaker = np.full(3 * GROUPS, -1)
@@ -406,6 +424,7 @@ def run(
                 best,
                 speaker,
                 agree,
+                trace,
             )
             if row[C_INSIDE] > 0 or row[C_OPEN] > 0:
                 count += _raise(d, time_ms[i], arrays, tables, best, speaker, agree, alarms[count:])

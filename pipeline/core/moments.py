@@ -10,6 +10,7 @@ from pipeline.core import kernel, telling
 from pipeline.core.detectors import storm
 from pipeline.core.detectors.table import DETECTORS, DEVICE_EVENT_TYPES, GEOFENCE, NUMBER, SILENT
 from pipeline.core.detectors.zscore import score_confidence
+from pipeline.core.drift import Drift, Side
 from pipeline.core.events import (
     BusinessEvent,
     Disposition,
@@ -50,6 +51,10 @@ _GROUPS = len(DETECTORS) + 2
 """Detectors, then silent and geofence: one event each per sample at most."""
 STORM = "storm"
 STORM_TYPE = "fieldline.storm.began"
+DRIFT = "drift"
+DRIFT_TYPE = "fieldline.detector.drift"
+OURSELVES = "fieldline/detect"
+"""The device of events about the pipeline itself."""
 
 
 class Joined(Protocol):
@@ -139,6 +144,41 @@ class Teller:
             episode=f"{GEOFENCE}-{way}",
         )
         joined.add(message, at * _GROUPS + kernel.SILENT + 1, event)
+
+    def drift(self, joined: Joined, number: int, found: Drift) -> None:
+        """The event of a detector about itself; `found.at` counts readings of these messages."""
+        message = len(joined.messages) - 1
+        at, batch = joined.messages[message]
+        detector = DETECTORS[number].name
+        way = "more" if found.side is Side.MORE else "fewer"
+        event = BusinessEvent(
+            id=episode_id(
+                device_id=OURSELVES,
+                session=at.partition,
+                metric=detector,
+                detector=DRIFT,
+                sequence=at.offset,
+            ),
+            type=DRIFT_TYPE,
+            tenant=tenant_of(OURSELVES),
+            device_id=OURSELVES,
+            asset_id=None,
+            customer_id=None,
+            severity=Severity.INFO,
+            confidence=found.confidence,
+            summary=f"Detector {detector} raised {found.alarms} alarms where its history has "
+            f"{found.expected:.3g}: {way} than chance explains; see whether its rules still fit",
+            detector=DRIFT,
+            metric=detector,
+            rule=self.plans.rules.label,
+            correlation_id="",
+            occurred_at_ms=int(joined.time_ms[-1]),
+            observed_at_ms=int(joined.received_ms[-1]),
+            source=self._source(joined, message, 0, -1),
+            snapshot=(),
+        )
+        number = (batch.samples + self.fleet.devices) * _GROUPS + number
+        joined.add(message, number, event)
 
     def release(self, event: BusinessEvent) -> list[BusinessEvent]:
         """The event with what is to be done with it, after one that tells of a storm it began."""

@@ -49,6 +49,7 @@ class Plans:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
+        self.fences = rules.geofence.fences.compile() if rules.geofence else None
         self.metric_rules: list[MetricRule] = []
         self._by_key: dict[tuple[str, str, str], int] = {}
         self._by_content: dict[tuple[MetricRule, tuple[float, ...]], int] = {}

@@ -15,6 +15,8 @@ import rocksdict
 from faust.stores.rocksdb import Store
 
 _MIB = 1024 * 1024
+NOTE = b"\x00partition"
+"""Key of the row about the partition: no device id has such a character."""
 
 Append = Callable[[str, int, Mapping[str, bytes]], Awaitable[int]]
 """Writes rows to a partition of the changelog; the last offset, once all are in Kafka."""
@@ -53,8 +55,17 @@ class DeviceTable:
     def rows(self, partition: int) -> Iterator[tuple[str, bytes]]:
         """Every row of a partition, in order of device id."""
         for key, row in self._database(partition).items():
-            if key != Store.offset_key:
+            if key not in {Store.offset_key, NOTE}:
                 yield key.decode(), row
+
+    def note(self, partition: int) -> bytes | None:
+        """What was stored by `write_note`, or None."""
+        row: bytes | None = self._database(partition).get(NOTE)
+        return row
+
+    async def write_note(self, partition: int, note: bytes) -> None:
+        """Store one row about the partition as a whole, as durably as `write`."""
+        await self.write(partition, {NOTE.decode(): note})
 
     async def write(self, partition: int, rows: Mapping[str, bytes]) -> None:
         """Store rows durably: when this returns, the changelog in Kafka holds them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -77,6 +78,12 @@ class Broker:
     def pids(self) -> tuple[int, ...]:
         """Processes of the stack's parts."""
         return tuple(self._stack.pids.values())
+
+    def renew(self, part: str) -> None:
+        """Stop a part, forget its data, and start it again on the same port."""
+        self._stack.stop_part(part)
+        shutil.rmtree(self.root / "parts" / part / "data", ignore_errors=True)
+        self._stack.start_part(part)
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:

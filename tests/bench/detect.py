@@ -15,15 +15,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
-
 from infra.local.part import StackError
 from pipeline.topology import READINGS
 from tests.bench import ours, peer_env, report, theirs
 from tests.bench.broker import BenchError, Broker
 from tests.bench.load import Loaded, LoadedJson, load, load_json
 from tests.bench.measure import Run
-from tests.bench.screen import Screen
+from tests.bench.screen import Screen, make_console
 from tests.bench.shapes import FULL, QUICK, SHAPES, SINGLE, Shape, Sizes
 
 ENGINES = (ours.NAME, *theirs.PEERS, theirs.RAW)
@@ -174,7 +172,7 @@ def save(plan: Plan, runs: list[Run]) -> None:
 def main(arguments: Sequence[str] = ()) -> int:
     """The command; returns its exit code."""
     chosen = plan(arguments)
-    console = Console()
+    console = make_console()
     screen = Screen(console)
     if chosen.quick:
         console.print("Quick: small sizes, one run each. The figures are rough.")
@@ -185,7 +183,7 @@ def main(arguments: Sequence[str] = ()) -> int:
             bench = Bench(chosen, broker, screen, python)
             asyncio.run(bench.run())
     except (BenchError, StackError) as error:
-        Console(stderr=True).print(str(error), markup=False)
+        make_console(stderr=True).print(str(error), markup=False)
         return 1
     save(chosen, bench.runs)
     for shape in chosen.shapes:

@@ -48,6 +48,14 @@ class Loaded:
         """Messages of all partitions."""
         return sum(self.ends.values())
 
+    def follow(self, later: Loaded) -> None:
+        """Put what was written afterwards behind this."""
+        self.readings += later.readings
+        self.first += later.first
+        for partition, edge in later.edges.items():
+            mine = self.edges[partition]
+            mine.extend(mine[-1] + readings for readings in edge[1:])
+
     def upto(self, messages: Mapping[int, int]) -> int:
         """Readings in the first so many messages of each partition."""
         return sum(self.edges[p][min(n, len(self.edges[p]) - 1)] for p, n in messages.items())
@@ -68,11 +76,15 @@ async def load(
     readings: int,
     *,
     seed: int = 1,
+    later: int = 0,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Loaded:
-    """Write about so many readings to telemetry.readings, as the bridge does."""
+    """Write about so many readings to telemetry.readings, as the bridge does.
+
+    `later` ticks come before the first: for readings that follow others.
+    """
     done = Loaded(shape=shape)
-    packers = {p: _Packer(shape) for p in range(PARTITIONS)}
+    packers = {p: _Packer(shape, later) for p in range(PARTITIONS)}
     home = _homes(shape)
     async with _Sender(settings) as sender:
         for block in play(shape, readings, seed=seed):
@@ -101,8 +113,9 @@ def _homes(shape: Shape) -> npt.NDArray[np.int64]:
 class _Packer:
     """Cuts the samples of one partition into messages of BATCH_READINGS."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, later: int) -> None:
         self._shape = shape
+        self._later = later
         self._size = BATCH_READINGS // shape.per_sample
         self._names = [device_name(d) for d in range(shape.devices)]
         self._held: list[Block] = []
@@ -128,13 +141,14 @@ class _Packer:
         metric = (block.metric[:, None] + np.arange(per_sample)).ravel()
         device, device_index = _dictionary(block.device)
         metrics, metric_index = _dictionary(metric)
-        time_ms = SESSION * 1000 + block.tick * step_ms(self._shape)
+        tick = block.tick + self._later
+        time_ms = SESSION * 1000 + tick * step_ms(self._shape)
         return TelemetryBatch(
             devices=tuple(self._names[d] for d in device.tolist()),
             metrics=tuple(FLEET[m].name for m in metrics.tolist()),
             sample_device=device_index,
             sample_session=np.full(len(block), SESSION, dtype=np.int64),
-            sample_seq=block.tick + 1,
+            sample_seq=tick + 1,
             sample_time_ms=time_ms,
             sample_received_ms=np.full(len(block), time_ms.max() + _UPLINK_MS, dtype=np.int64),
             sample_readings=np.full(len(block), per_sample, dtype=np.int32),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,6 +71,15 @@ class Process:
     def stuck(self, what: str) -> BenchError:
         """The error for when it does nothing more."""
         return BenchError(f"{self.name} {what}: see {self._log} ({tail(self._log)}).")
+
+    def answer(self) -> dict[str, float]:
+        """The last line of its output, as JSON with numbers."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        try:
+            found = json.loads(lines[-1])
+            return {str(name): float(value) for name, value in found.items()}
+        except (IndexError, ValueError, TypeError, AttributeError) as error:
+            raise self.stuck("gave no answer") from error
 
     def peak_rss_mb(self) -> float:
         """Most memory it ever held, MiB (VmHWM of proc(5)); 0 where the system does not say."""

@@ -127,7 +127,11 @@ def show(console: Console, shape: Shape, runs: Sequence[Run], *, quick: bool) ->
 
 def warn_busy(console: Console, runs: Sequence[Run]) -> None:
     """Say so where the machine did other work: then the figures are too low."""
-    most = max((run.others_cores for run in runs), default=0.0)
+    warn_cores(console, max((run.others_cores for run in runs), default=0.0))
+
+
+def warn_cores(console: Console, most: float) -> None:
+    """The same for one figure."""
     if most > BUSY_CORES:
         console.print(
             f"Other programs used up to {most:.1f} cores meanwhile: repeat on an idle machine."

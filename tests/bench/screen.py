@@ -15,6 +15,14 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+_PIPED_WIDTH = 110
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console whose tables are whole also where the output is a file."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_PIPED_WIDTH)
+
 
 class Screen:
     """One bar over all runs, and one for the run at hand."""

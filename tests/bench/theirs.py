@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.bench.broker import BenchError, Broker
@@ -123,7 +122,6 @@ async def run_raw(
 ) -> Run:
     """Fetch telemetry.readings once, undecoded."""
     argv = ("-m", "tests.bench.raw_fetch", broker.settings.kafka_bootstrap, str(loaded.messages))
-    log = broker.root / "log" / f"{RAW}.log"
     began, cpu, peak = time.monotonic(), 0.0, 0.0
     with Process(broker.root, RAW, (sys.executable, *argv)) as process:
         while (code := process.wait(0)) is None:
@@ -133,8 +131,8 @@ async def run_raw(
             await asyncio.sleep(LOOK_S / 4)
         if code:
             process.check()
+        answer = process.answer()
     total_s = time.monotonic() - began
-    answer: Mapping[str, float] = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
     per_message = loaded.readings / loaded.messages
     readings = (answer["messages"] - answer["first"]) * per_message
     on_progress(loaded.readings)

@@ -44,6 +44,7 @@ async def nothing(_: Round) -> None:
 
 async def test_what_has_come_is_one_round_up_to_the_limit() -> None:
     holdings = Holdings()
+    holdings.order.start({P: 0})
     rounds = Rounds(holdings, nothing, limit=4)
     stream = Stream(range(6))
     await rounds.feed(stream)
@@ -59,6 +60,7 @@ async def test_what_has_come_is_one_round_up_to_the_limit() -> None:
 
 async def test_a_lost_round_acknowledges_nothing_and_stale_events_make_no_round() -> None:
     holdings = Holdings()
+    holdings.order.start({P: 0})
     rounds = Rounds(holdings, nothing, limit=2)
     await rounds.feed(Stream(range(4)))
     hand = await rounds.next()
@@ -71,6 +73,7 @@ async def test_a_lost_round_acknowledges_nothing_and_stale_events_make_no_round(
     hand.acknowledge()
     assert holdings.acks.take(P) is None
     # Events 2 and 3 were queued before the rebalance; only what came after makes a round.
+    holdings.order.start({P: 0})
     await rounds.feed(Stream(range(1)))
     after = await asyncio.wait_for(rounds.next(), 5)
     assert [e.offset for e in after.events] == [0]

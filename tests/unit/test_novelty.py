@@ -1,0 +1,169 @@
+import math
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.core.detectors import MAX_VALUE, novelty
+
+F64 = npt.NDArray[np.float64]
+
+MINUTE = 60_000.0
+START = 1_790_000_000_000.0
+PARAM = np.array(novelty.DEFAULTS)
+
+seeds = st.integers(0, 2**32 - 1)
+lengths = st.integers(70, 400)
+
+
+def scores(values: F64 | list[float], times: F64 | None = None) -> F64:
+    state = np.zeros(novelty.FIELDS)
+    if times is None:
+        times = START + MINUTE * np.arange(len(values))
+    return np.array(
+        [
+            novelty.step(state, PARAM, float(value), float(time))
+            for value, time in zip(values, times, strict=True)
+        ]
+    )
+
+
+def walk(seed: int, length: int) -> F64:
+    random = np.random.default_rng(seed)
+    noise = random.standard_t(3, length)
+    return cast("F64", np.cumsum(noise) if seed % 2 else noise)
+
+
+def alarms(score: F64) -> int:
+    """Episodes by the rule in the kernel."""
+    count, inside, quiet = 0, False, 0
+    for reached in score.tolist():
+        if inside:
+            quiet = 0 if reached > novelty.LEAVE else quiet + 1
+            inside = quiet < novelty.COOL_DOWN
+        elif reached >= novelty.ENTER:
+            count, inside, quiet = count + 1, True, 0
+    return count
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(-MAX_VALUE, MAX_VALUE),
+            st.integers(-100_000, 10**9),
+        ),
+        min_size=1,
+        max_size=200,
+    ),
+    st.integers(0, 4 * 10**12),
+)
+def test_a_score_is_finite_and_never_below_zero(
+    readings: list[tuple[float, int]], start: int
+) -> None:
+    times = np.cumsum([float(start), *(float(gap) for _, gap in readings[1:])])
+    found = scores([value for value, _ in readings * 2], np.concatenate([times, times]))
+    assert np.isfinite(found).all()
+    assert (found >= 0.0).all()
+
+
+@settings(deadline=None)
+@given(seeds, lengths, st.sampled_from([2.0**-30, 0.5, 1024.0, 2.0**60, -1.0, -8.0]))
+def test_the_unit_of_the_readings_does_not_matter(seed: int, length: int, unit: float) -> None:
+    values = walk(seed, length)
+    np.testing.assert_array_equal(scores(values * unit), scores(values))
+
+
+@settings(deadline=None, derandomize=True)
+@given(seeds, lengths, st.floats(-1000.0, 1000.0))
+def test_an_offset_of_the_readings_does_not_matter(seed: int, length: int, offset: float) -> None:
+    values = walk(seed, length)
+    np.testing.assert_allclose(scores(values + offset), scores(values), atol=1e-6)
+
+
+@settings(deadline=None)
+@given(st.floats(-MAX_VALUE, MAX_VALUE), lengths)
+def test_a_constant_series_scores_nothing(value: float, length: int) -> None:
+    assert not scores([value] * length).any()
+
+
+@settings(deadline=None)
+@given(seeds, lengths)
+def test_nothing_scores_before_the_warm_up_is_over(seed: int, length: int) -> None:
+    assert not scores(walk(seed, length))[:64].any()
+
+
+@settings(deadline=None)
+@given(seeds, st.integers(100, 2000), st.floats(30.0, 1e6), st.sampled_from([-1, 1]))
+def test_a_jump_of_the_level_alarms_at_its_first_reading(
+    seed: int, length: int, jump: float, sign: int
+) -> None:
+    values = np.random.default_rng(seed).normal(size=length + 1)
+    values[-1] += sign * jump
+    assert scores(values)[-1] >= novelty.ENTER
+
+
+@settings(deadline=None)
+@given(st.floats(-1e6, 1e6), lengths, st.floats(1e-3, 1e9), st.sampled_from([-1, 1]))
+def test_a_constant_series_that_moves_alarms_at_once(
+    value: float, length: int, jump: float, sign: int
+) -> None:
+    assert scores([value] * length + [value + sign * jump])[-1] >= novelty.ENTER
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_same_spike_every_night_is_soon_no_news(seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=20 * 288)
+    nights = 288 * np.arange(2, 20)
+    values[nights] += 40.0
+    found = scores(values, START + 5 * MINUTE * np.arange(len(values)))[nights]
+    assert found[0] >= novelty.ENTER
+    assert np.count_nonzero(found >= novelty.ENTER) <= 4
+
+
+def test_another_spike_than_the_nightly_one_alarms() -> None:
+    values = np.random.default_rng(1).normal(size=20 * 288)
+    values[288 * np.arange(2, 20)] += 40.0
+    values[-100] += 80.0
+    assert scores(values)[-100] >= novelty.ENTER
+
+
+def test_a_day_that_fails_to_be_like_the_others_alarms() -> None:
+    minute = np.arange(12 * 288)
+    values = np.where((minute % 288 > 96) & (minute % 288 < 216), 80.0, 20.0)
+    values += np.random.default_rng(2).normal(size=len(values))
+    usual = scores(values, START + 5 * MINUTE * minute)
+    values[10 * 288 + 97 : 10 * 288 + 216] -= 60.0
+    unusual = scores(values, START + 5 * MINUTE * minute)
+    that_day = slice(10 * 288, 11 * 288)
+    assert usual[that_day].max() < novelty.ENTER <= unusual[that_day].max()
+
+
+def test_alarms_on_plain_noise_grow_rarer_with_age() -> None:
+    found = scores(np.random.default_rng(3).normal(size=40_000))
+    assert alarms(found[20_000:]) <= alarms(found[:20_000]) <= 60
+
+
+@pytest.mark.parametrize("times", [[START] * 200, START - MINUTE * np.arange(200)])
+def test_time_may_stand_still_or_go_back(times: list[float] | F64) -> None:
+    values = np.random.default_rng(4).normal(size=200)
+    values[-1] = 1000.0
+    assert scores(values, np.asarray(times))[-1] >= novelty.ENTER
+
+
+@given(st.floats(0.0, 1e300), st.floats(0.0, 1e300))
+def test_confidence_lies_between_0_and_1_and_grows_with_the_score(one: float, two: float) -> None:
+    less, more = sorted((one, two))
+    assert 0.0 <= novelty.confidence(less) <= novelty.confidence(more) <= 1.0
+
+
+def test_confidence_is_continuous_at_the_threshold() -> None:
+    assert novelty.confidence(math.nextafter(1.0, 0.0)) == pytest.approx(novelty.confidence(1.0))
+
+
+def test_state_and_parameters_are_as_many_as_declared() -> None:
+    assert len(novelty.DEFAULTS) == len(novelty.PARAMS)
+    assert novelty.FIELDS <= 40
