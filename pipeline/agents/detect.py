@@ -26,7 +26,7 @@ from faust.types import TP
 
 from pipeline.agents.app import Worker
 from pipeline.agents.emit import Emitter, Record, Sent, settled
-from pipeline.agents.halt import guarded
+from pipeline.agents.halt import guarded, halt
 from pipeline.agents.rounds import Round
 from pipeline.agents.unreadable import Quarantine
 from pipeline.core.detect import At, Decision, Detection
@@ -38,6 +38,7 @@ from pipeline.core.telemetry import NO_SEQUENCE, Sample, TelemetryBatch, pack
 from pipeline.settings import Settings
 from pipeline.state import device_state, partition_state
 from pipeline.state.rules_topic import RulesTopic
+from pipeline.state.seal import Seal
 from pipeline.state.table import DeviceTable
 from pipeline.topology import DEDUPLICATED, EVENTS, READINGS
 from pipeline.wire import cloudevents
@@ -63,11 +64,11 @@ class _Partition:
     have been emitted by an owner before us, under the rules noted then.
     """
 
-    def __init__(self, number: int, detection: Detection, *, settled_at: int) -> None:
+    def __init__(self, number: int, detection: Detection, seal: Seal, *, settled_at: int) -> None:
         self.number = number
+        self.seal = seal
         self.detection = detection
         self.settled_at = settled_at
-        self.note = b""
         self.use(detection)
         self.next_offset = -1
         """The offset after the last message applied."""
@@ -159,16 +160,21 @@ class Detector:
         rules = self._rules.version(kept.rules_version) or self._rules.latest
         detection = Detection(rules, self._registry, window=self._window)
         decoder = device_state.Decoder(detection, number)
+        seal = Seal(kept.checkpoint)
         for count, (device, row) in enumerate(self._table.rows(number), start=1):
             decoder.decode(device, row)
+            checkpoint, before = device_state.mark_of(row)
+            seal.found(device, row, checkpoint=checkpoint, before=before)
             if count % _LOAD_AT_ONCE == 0:
                 # Heartbeats go through this same loop.
                 await asyncio.sleep(0)
                 if hand.lost:
                     return None
+        if seal.claimed != kept.seal:
+            self._rebuild(number, kept.seal)
         detection.remember(kept.memory)
         end = self._app.consumer.highwater(TP(READINGS, number))
-        partition = _Partition(number, detection, settled_at=end or 0)
+        partition = _Partition(number, detection, seal, settled_at=end or 0)
         self._partitions[number] = partition
         return partition
 
@@ -195,15 +201,29 @@ class Detector:
         # From here on a replay goes by the new rules: all before is stored.
         await self._note(partition)
 
+    def _rebuild(self, number: int, seal: int) -> None:
+        """The local copy lacks rows: have it read from the changelog anew, and start again.
+
+        Where that has been done and the rows are still not whole, the changelog itself lacks
+        them: then a person must decide.
+        """
+        if not self._table.rebuild(number, mark=str(seal)):
+            raise device_state.StateError(
+                f"The stored state of partition {number} is not whole, nor is its changelog "
+                f"{self._table.changelog}: restore the topic, or clear both and replay the "
+                "readings."
+            )
+        log.critical("local state is not whole, building it from the changelog", partition=number)
+        halt()
+
     async def _note(self, partition: _Partition) -> None:
-        """Store what is kept of the partition as a whole, where it has changed."""
-        detection = partition.detection
-        note = partition_state.encode(
-            partition_state.Kept(detection.plans.rules.version, detection.remembered())
+        """Store what is kept of the partition as a whole: this ends a checkpoint."""
+        detection, seal = partition.detection, partition.seal
+        note = partition_state.Kept(
+            detection.plans.rules.version, detection.remembered(), seal.checkpoint, seal.total
         )
-        if note != partition.note:
-            await self._table.write_note(partition.number, note)
-            partition.note = note
+        await self._table.write_note(partition.number, partition_state.encode(note))
+        seal.note()
 
     async def _decode(
         self, partition: _Partition, messages: list[Any]
@@ -270,7 +290,8 @@ class Detector:
         if self._holdings.epoch != epoch:
             return
         await self._table.write(partition.number, stored)
-        await self._note(partition)
+        if stored:
+            await self._note(partition)
         if self._holdings.epoch == epoch:
             tp = TP(READINGS, partition.number)
             self._holdings.acks.finish_below(tp, done_below)
@@ -286,7 +307,7 @@ class Detector:
             oldest = np.argsort(dirty[rows], kind="stable")
             done_below = int(dirty[rows[oldest[most]]])
             rows = rows[oldest[:most]]
-        stored = partition.encoder.encode(rows.tolist())
+        stored = partition.encoder.encode(rows.tolist(), partition.seal)
         if stored:
             size = sum(map(len, stored.values())) / len(stored)
             self._row_bytes += 0.2 * (size - self._row_bytes)

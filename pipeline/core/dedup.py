@@ -5,8 +5,8 @@ highest sequence number and a bitmap of the numbers up to `window` below it. A s
 a number that never falls; a reboot makes a greater one. The newest SESSIONS windows are kept.
 
 *A reset without a new session*: a number below the window that is itself less than `window`,
-from a sample whose event time is later than that of the highest number and is the device's
-own (not the time of arrival), means that the device counts from the start again. It gets a
+from a sample whose event time is later than that of all samples of the window and is the
+device's own (not the time of arrival), means that the device counts from the start again. It gets a
 new window of the same session, which *starts* at that event time (or earlier, if an earlier
 one of the first samples arrives later). Each sample of a session belongs to the window with
 the latest start that is not after its event time.
@@ -186,6 +186,8 @@ def judge(
     if bits[at, place >> 6] & mask:
         return DUPLICATE
     bits[at, place >> 6] |= mask
+    # A clock may be set back after a boot: the newest time counts, whatever its number.
+    window[W_HIGH_TIME] = max(window[W_HIGH_TIME], time_ms)
     return FRESH
 
 

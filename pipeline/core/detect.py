@@ -27,6 +27,7 @@ from pipeline.core.fleet import (
 )
 from pipeline.core.moments import Teller
 from pipeline.core.plans import Plans
+from pipeline.core.remainder import without_duplicates
 from pipeline.core.telemetry import DeduplicatedBatch, TelemetryBatch
 
 if TYPE_CHECKING:
@@ -122,17 +123,19 @@ class Detection:
     def rows(self, devices: Sequence[str]) -> npt.NDArray[np.int64]:
         """Fleet rows of devices, loaded or made where they are new."""
         known = self.fleet.rows
-        found = [known.get(device, -1) for device in devices]
-        for place, row in enumerate(found):
-            if row < 0:
-                device = devices[place]
-                # The dictionary of another producer may name a device twice.
-                row = known.get(device, -1)  # noqa: PLW2901 - the same thing, looked up again
-                if row < 0:
-                    loaded = self._load(self, device)
-                    row = self.fleet.add_device(device) if loaded is None else loaded  # noqa: PLW2901
-                found[place] = row
+        found = list(map(known.get, devices))
+        if None in found:
+            for place, device in enumerate(devices):
+                if found[place] is None:
+                    found[place] = self._row(device)
         return np.array(found, dtype=np.int64)
+
+    def _row(self, device: str) -> int:
+        # The dictionary of another producer may name a device twice.
+        row = self.fleet.rows.get(device)
+        if row is None:
+            row = self._load(self, device)
+        return self.fleet.add_device(device) if row is None else row
 
     def _judge_unnumbered(self, joined: _Joined) -> None:
         """Samples without a number go by content, in order: few devices are such."""
@@ -228,7 +231,8 @@ class Detection:
                     joined.alarms.append((int(alarm[0]), first))
                     self._teller.alarm(joined, sample, first, reading, alarm)
                 kernel.heard(
-                    self.fleet.arrays.columns[joined.device[sample]],
+                    int(joined.device[sample]),
+                    self.fleet.arrays.columns,
                     int(joined.session[sample]),
                     int(joined.sequence[sample]),
                     int(joined.time_ms[sample]),
@@ -382,12 +386,12 @@ class _Joined:
 def _deduplicated(
     at: At, batch: TelemetryBatch, verdict: npt.NDArray[np.uint8]
 ) -> DeduplicatedBatch:
-    keep = (verdict == dedup.FRESH) | (verdict == dedup.TOO_LATE)
+    kept, late, duplicates = without_duplicates(batch, verdict)
     return DeduplicatedBatch(
         source_topic=at.topic,
         source_partition=at.partition,
         source_offset=at.offset,
-        batch=batch.keep(keep),
-        late=(verdict == dedup.TOO_LATE)[keep],
-        duplicates=int(batch.sample_readings[verdict == dedup.DUPLICATE].sum()),
+        batch=kept,
+        late=late,
+        duplicates=duplicates,
     )

@@ -238,16 +238,24 @@ def _watch(
     value: F64,
     slot: I64,
     time_ms: int,
-    arrays: Arrays,
-    tables: Tables,
+    columns: I64,
+    inside: npt.NDArray[np.int16],
+    pool: F64,
+    series_rule: I64,
+    series_base: I64,
+    plan: I64,
+    lanes: F64,
+    param: F64,
+    wide: int,
     best: F64,
     speaker: I64,
     agree: I64,
     trace: F64,
 ) -> bool:
-    """Feed one sample's readings to the detectors; true where a lane is over its threshold."""
-    pool, plan, lanes, params = arrays.pool, tables.plan, tables.lanes, tables.param
-    row, inside = arrays.columns[d], arrays.inside[d]
+    """Feed one sample's readings to the detectors; true where a lane is over its threshold.
+
+    `param` is all plans' parameters one after another, `wide` for each plan.
+    """
     moment = float(time_ms)
     over_any = False
     for k in range(first, end):
@@ -255,14 +263,13 @@ def _watch(
         x = value[k]
         if s < 0 or not abs(x) <= MAX_VALUE:
             continue
-        rule = arrays.series_rule[s]
-        base = arrays.series_base[s]
-        param = params[rule]
+        rule = series_rule[s]
+        base = series_base[s]
         for j in range(plan.shape[1]):
             number = plan[rule, j, 0]
             if number < 0:
                 break
-            at, given = base + plan[rule, j, 1], plan[rule, j, 2]
+            at, given = base + plan[rule, j, 1], rule * wide + plan[rule, j, 2]
             word, lane0 = base + plan[rule, j, 5], plan[rule, j, 6]
             score = _score(
                 number,
@@ -288,15 +295,15 @@ def _watch(
                         pool[word + n] = held + 1.0
                         continue
                     pool[word + n] = ACTIVE
-                    inside[int(lanes[rule, lane, L_LANE])] += 1
-                    row[C_INSIDE] += 1
+                    inside[d, int(lanes[rule, lane, L_LANE])] += 1
+                    columns[d, C_INSIDE] += 1
                 elif score < lanes[rule, lane, L_LEAVE]:
                     if held - ACTIVE + 1.0 < lanes[rule, lane, L_LEAVE_N]:
                         pool[word + n] = held + 1.0
                     else:
                         pool[word + n] = 0.0
-                        inside[int(lanes[rule, lane, L_LANE])] -= 1
-                        row[C_INSIDE] -= 1
+                        inside[d, int(lanes[rule, lane, L_LANE])] -= 1
+                        columns[d, C_INSIDE] -= 1
                     continue
                 else:
                     pool[word + n] = ACTIVE
@@ -312,15 +319,21 @@ def _watch(
 
 @jit_inline
 def _follows(
-    d: int, row: I64, session: int, sequence: int, time_ms: int, arrays: Arrays, size: int
+    d: int,
+    session: int,
+    sequence: int,
+    time_ms: int,
+    columns: I64,
+    windows: I64,
+    bits: npt.NDArray[np.uint64],
+    size: int,
 ) -> bool:
     """Whether this is the next number of the device's only session: then it is noted as seen.
 
     What nearly every sample is; the same as pipeline.core.dedup.judge comes to.
     """
-    windows, bits = arrays.windows, arrays.bits
     if (
-        row[C_SESSIONS] != 1
+        columns[d, C_SESSIONS] != 1
         or windows[d, 0, W_SESSION] != session
         or windows[d, 0, W_HIGH] + 1 != sequence
         or windows[d, 0, W_START] > time_ms
@@ -331,19 +344,21 @@ def _follows(
     windows[d, 0, W_HIGH] = sequence
     windows[d, 0, W_FLOOR] = max(windows[d, 0, W_FLOOR], sequence - size + 1)
     windows[d, 0, W_HIGH_TIME] = max(windows[d, 0, W_HIGH_TIME], time_ms)
-    row[C_START] = windows[d, 0, W_START]
+    columns[d, C_START] = windows[d, 0, W_START]
     return True
 
 
 @jit_inline
-def heard(row: I64, session: int, sequence: int, time_ms: int, received_ms: int) -> None:
+def heard(
+    d: int, columns: I64, session: int, sequence: int, time_ms: int, received_ms: int
+) -> None:
     """Note the device's latest sample; after a pause that is the caller's to do."""
-    if received_ms >= row[C_LAST_RECEIVED]:
-        row[C_LAST_RECEIVED] = received_ms
-        row[C_LAST_SESSION] = session
-        row[C_LAST_SEQUENCE] = sequence
-        row[C_LAST_TIME] = time_ms
-        row[C_SILENT] = 0
+    if received_ms >= columns[d, C_LAST_RECEIVED]:
+        columns[d, C_LAST_RECEIVED] = received_ms
+        columns[d, C_LAST_SESSION] = session
+        columns[d, C_LAST_SEQUENCE] = sequence
+        columns[d, C_LAST_TIME] = time_ms
+        columns[d, C_SILENT] = 0
 
 
 @jit
@@ -378,26 +393,31 @@ def run(
     best = np.zeros(3 * GROUPS)
     speaker = np.full(3 * GROUPS, -1)
     agree = np.ones(3 * GROUPS, dtype=np.int64)
+    # Taken out of the tuples once: each look at a member counts a reference.
+    columns, windows, bits = arrays.columns, arrays.windows, arrays.bits
+    inside, pool = arrays.inside, arrays.pool
+    series_rule, series_base = arrays.series_rule, arrays.series_base
+    plan, lanes, param = tables.plan, tables.lanes, tables.param.reshape(-1)
+    wide = tables.param.shape[1]
     for i in range(start, len(device)):
         d = device[i]
-        row = arrays.columns[d]
         first = reading
         reading += readings[i]
-        if offset[i] <= row[C_UNTIL]:
+        if offset[i] <= columns[d, C_UNTIL]:
             verdict[i] = SKIPPED
             continue
-        if row[C_DIRTY] < 0:
-            row[C_DIRTY] = offset[i]
-        row[C_LAST] = offset[i]
+        if columns[d, C_DIRTY] < 0:
+            columns[d, C_DIRTY] = offset[i]
+        columns[d, C_LAST] = offset[i]
         if verdict[i] == UNDECIDED and _follows(
-            d, row, session[i], sequence[i], time_ms[i], arrays, window
+            d, session[i], sequence[i], time_ms[i], columns, windows, bits, window
         ):
             verdict[i] = FRESH
         elif verdict[i] == UNDECIDED:
             verdict[i] = judge(
-                row,
-                arrays.windows[d],
-                arrays.bits[d],
+                columns[d],
+                windows[d],
+                bits[d],
                 session[i],
                 sequence[i],
                 time_ms[i],
@@ -405,12 +425,17 @@ def run(
                 window,
             )
         count = 0
-        last = row[C_LAST_RECEIVED]
-        if silent_ms > 0 and last > 0 and received_ms[i] - last > silent_ms and not row[C_SILENT]:
+        last = columns[d, C_LAST_RECEIVED]
+        if (
+            silent_ms > 0
+            and last > 0
+            and received_ms[i] - last > silent_ms
+            and not columns[d, C_SILENT]
+        ):
             alarms[0, 0] = SILENT
             count = 1
         if sequence[i] < 0:
-            row[C_START] = BEFORE_ALL
+            columns[d, C_START] = BEFORE_ALL
         if verdict[i] == FRESH:
             over = _watch(
                 d,
@@ -419,18 +444,25 @@ def run(
                 value,
                 slot,
                 time_ms[i],
-                arrays,
-                tables,
+                columns,
+                inside,
+                pool,
+                series_rule,
+                series_base,
+                plan,
+                lanes,
+                param,
+                wide,
                 best,
                 speaker,
                 agree,
                 trace,
             )
-            if row[C_INSIDE] > 0 or row[C_OPEN] > 0:
+            if columns[d, C_INSIDE] > 0 or columns[d, C_OPEN] > 0:
                 count += _raise(d, time_ms[i], arrays, tables, best, speaker, agree, alarms[count:])
             if over:
                 speaker[:] = -1
         if count:
             return i + 1, reading, count
-        heard(row, session[i], sequence[i], time_ms[i], received_ms[i])
+        heard(d, columns, session[i], sequence[i], time_ms[i], received_ms[i])
     return len(device), reading, 0

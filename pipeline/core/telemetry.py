@@ -6,7 +6,7 @@ A *sample* is what one device measured at one instant: one sequence number, one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,23 +56,6 @@ class TelemetryBatch:
         np.cumsum(self.sample_readings, out=edges[1:])
         return edges
 
-    def keep(self, samples: npt.NDArray[np.bool_]) -> TelemetryBatch:
-        """The same batch with only the samples where the mask, shape (samples,), is true."""
-        if bool(samples.all()):
-            return self
-        readings = np.repeat(samples, self.sample_readings)
-        return replace(
-            self,
-            sample_device=self.sample_device[samples],
-            sample_session=self.sample_session[samples],
-            sample_seq=self.sample_seq[samples],
-            sample_time_ms=self.sample_time_ms[samples],
-            sample_received_ms=self.sample_received_ms[samples],
-            sample_readings=self.sample_readings[samples],
-            reading_metric=self.reading_metric[readings],
-            reading_value=self.reading_value[readings],
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeduplicatedBatch:
@@ -98,6 +81,19 @@ class DeduplicatedBatch:
     def accepted_readings(self) -> int:
         """Readings in samples that were in time."""
         return self.batch.readings - self.late_readings
+
+
+COLUMNS = (
+    "sample_device",
+    "sample_session",
+    "sample_seq",
+    "sample_time_ms",
+    "sample_received_ms",
+    "sample_readings",
+    "reading_metric",
+    "reading_value",
+)
+"""Columns of a TelemetryBatch, in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from pipeline.core.detect import Detection
     from pipeline.core.fleet import Fleet
     from pipeline.core.plans import Plans
+    from pipeline.state.seal import Seal
 
     Signature = tuple[tuple[int, tuple[int, ...]], ...]
 
@@ -74,9 +75,10 @@ _KEPT: Final = [
     C_PLACED,
 ]
 """Columns that are stored, in this order."""
-_HEAD = struct.Struct("<BBBBIHHHI")
+_HEAD = struct.Struct("<BBBBIHHHIIQ")
 """Version, windows, buckets, episodes?, layout of detectors, words a window, length of the
-correlation id, metrics, partition."""
+correlation id, metrics, partition; number of the checkpoint, and the seal of the row before
+(see pipeline.state.seal)."""
 _BUCKET = struct.Struct("<qI")
 _SHORT = struct.Struct("<H")
 _GROUPS: Final = len(DETECTORS)
@@ -136,8 +138,11 @@ class Encoder:
         self._tails: dict[int, tuple[int, bytes]] = {}
         self._shared: dict[tuple[tuple[str, int], ...], bytes] = {}
 
-    def encode(self, rows: Sequence[int]) -> dict[str, bytes]:
-        """Device id → its state now, for devices given by their fleet rows."""
+    def encode(self, rows: Sequence[int], seal: Seal | None = None) -> dict[str, bytes]:
+        """Device id → its state now, for devices given by their fleet rows.
+
+        With a `seal` they are rows of its checkpoint under way, and it takes note of them.
+        """
         fleet, arrays = self._fleet, self._fleet.arrays
         chosen = np.asarray(rows, dtype=np.int64)
         edges = np.empty(len(rows) + 1, dtype=np.int64)
@@ -176,6 +181,8 @@ class Encoder:
                     len(correlation),
                     counts[i],
                     self._partition,
+                    seal.checkpoint if seal else 0,
+                    seal.before(fleet.ids[row]) if seal else 0,
                 ),
                 kept[i].tobytes(),
                 arrays.windows[row, : sessions[i]].tobytes(),
@@ -190,7 +197,9 @@ class Encoder:
             if hashes:
                 parts.append(_hashes(hashes))
             parts += [correlation, self._tail(row, counts[i]), raw[cuts[i] : cuts[i + 1]]]
-            out[fleet.ids[row]] = b"".join(parts)
+            stored = out[fleet.ids[row]] = b"".join(parts)
+            if seal:
+                seal.write(fleet.ids[row], stored)
         return out
 
     def _tail(self, row: int, count: int) -> bytes:
@@ -271,7 +280,7 @@ def _decode(
 
     None where detectors have changed since and the series start anew.
     """
-    _, sessions, buckets, busy, layout, words, named, _, stored = _HEAD.unpack_from(data)
+    _, sessions, buckets, busy, layout, words, named, _, stored, _, _ = _HEAD.unpack_from(data)
     at = _HEAD.size
     row = fleet.add_device(device_id)
     arrays = fleet.arrays
@@ -334,6 +343,15 @@ def _read_hashes(fleet: Fleet, row: int, data: bytes, at: int, buckets: int) -> 
         hashes.buckets[number] = set(np.frombuffer(data, "<u8", count, at).tolist())
         at += 8 * count
     return at
+
+
+def mark_of(data: bytes) -> tuple[int, int]:
+    """Number of the checkpoint that wrote a row, and its device's hash in the note before."""
+    try:
+        checkpoint, before = _HEAD.unpack_from(data)[-2:]
+    except struct.error:
+        return 0, 0
+    return checkpoint, before
 
 
 class _Placed(NamedTuple):

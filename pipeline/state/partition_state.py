@@ -1,7 +1,8 @@
 """What is kept of a partition as a whole, beside its devices: one row of bytes.
 
-A JSON object: `rules`, the version that the partition works by, and `memory`, what storms and
-detectors' histories come to, in base64 by name.
+A JSON object: `rules`, the version that the partition works by, `memory`, what storms and
+detectors' histories come to, in base64 by name, and the seal over the devices' rows
+(pipeline.state.seal): `checkpoint`, its number, and `seal`, the total.
 """
 
 from __future__ import annotations
@@ -24,13 +25,21 @@ class Kept(NamedTuple):
 
     rules_version: int
     memory: Mapping[str, bytes]
+    checkpoint: int = 0
+    seal: int = 0
 
 
 def encode(kept: Kept) -> bytes:
     """`kept` as bytes; equal for equal contents."""
     memory = {name: base64.b64encode(data).decode() for name, data in kept.memory.items()}
     return orjson.dumps(
-        {"rules": kept.rules_version, "memory": memory}, option=orjson.OPT_SORT_KEYS
+        {
+            "rules": kept.rules_version,
+            "memory": memory,
+            "checkpoint": kept.checkpoint,
+            "seal": kept.seal,
+        },
+        option=orjson.OPT_SORT_KEYS,
     )
 
 
@@ -44,7 +53,7 @@ def decode(data: bytes | None) -> Kept:
             str(name): base64.b64decode(text, validate=True)
             for name, text in read["memory"].items()
         }
-        return Kept(int(read["rules"]), memory)
+        return Kept(int(read["rules"]), memory, int(read["checkpoint"]), int(read["seal"]))
     except (orjson.JSONDecodeError, binascii.Error, KeyError, TypeError, ValueError) as error:
         raise StateError(
             f"The stored note of a partition is damaged ({type(error).__name__}): stop the worker "

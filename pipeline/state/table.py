@@ -17,6 +17,8 @@ from faust.stores.rocksdb import Store
 _MIB = 1024 * 1024
 NOTE = b"\x00partition"
 """Key of the row about the partition: no device id has such a character."""
+REBUILT = b"\x00rebuilt"
+"""Key of what a rebuild was asked for; local only."""
 
 Append = Callable[[str, int, Mapping[str, bytes]], Awaitable[int]]
 """Writes rows to a partition of the changelog; the last offset, once all are in Kafka."""
@@ -55,13 +57,27 @@ class DeviceTable:
     def rows(self, partition: int) -> Iterator[tuple[str, bytes]]:
         """Every row of a partition, in order of device id."""
         for key, row in self._database(partition).items():
-            if key not in {Store.offset_key, NOTE}:
+            if key not in {Store.offset_key, NOTE, REBUILT}:
                 yield key.decode(), row
 
     def note(self, partition: int) -> bytes | None:
         """What was stored by `write_note`, or None."""
         row: bytes | None = self._database(partition).get(NOTE)
         return row
+
+    def rebuild(self, partition: int, *, mark: str) -> bool:
+        """Have the next start read the partition's whole changelog again.
+
+        False where that was asked for with the same `mark` before: it would change nothing.
+        """
+        database = self._database(partition)
+        if database.get(REBUILT) == mark.encode():
+            return False
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        batch.put(REBUILT, mark.encode())
+        batch.put(Store.offset_key, b"-1")
+        database.write(batch)
+        return True
 
     async def write_note(self, partition: int, note: bytes) -> None:
         """Store one row about the partition as a whole, as durably as `write`."""

@@ -150,6 +150,11 @@ class Broker:
         finally:
             await client.stop()
 
+    async def members(self, group: str) -> int:
+        """How many members the group has now."""
+        async with self.admin() as admin:
+            return await _members(admin, group)
+
     async def lag(self, group: str, ends: Mapping[int, int], topic: str) -> int:
         """Messages of `topic` that the group has not committed."""
         async with self.admin() as admin:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.events import BusinessEvent
+from pipeline.core.remainder import without_duplicates
 from pipeline.core.telemetry import DeduplicatedBatch, pack
 from pipeline.topology import READINGS
 from pipeline.wire.avro import Codec
@@ -82,7 +83,7 @@ def told(message: Message, found: list[Verdict]) -> Message:
         source_topic=READINGS,
         source_partition=message.partition,
         source_offset=message.offset,
-        batch=batch.keep(keep),
+        batch=without_duplicates(batch, np.where(keep, 0, 1).astype(np.uint8))[0],
         late=late[keep],
         duplicates=int(batch.sample_readings[~keep].sum()),
     )
@@ -165,7 +166,11 @@ def test_a_sample_that_fell_out_of_a_message_is_lost() -> None:
     n, _, _ = place_with(Verdict.FRESH)
     whole = decode_deduplicated(CODEC, output()[n].value)
     keep = np.arange(whole.batch.samples) > 0
-    cut = replace(whole, batch=whole.batch.keep(keep), late=whole.late[keep])
+    cut = replace(
+        whole,
+        batch=without_duplicates(whole.batch, np.where(keep, 0, 1).astype(np.uint8))[0],
+        late=whole.late[keep],
+    )
     wrong = replace(output()[n], value=encode_deduplicated(CODEC, cut))
     assert readings([*output()[:n], wrong, *output()[n + 1 :]]) == {Flaw.LOST: 1}
 

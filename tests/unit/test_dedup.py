@@ -157,6 +157,13 @@ def test_first_samples_after_a_reset_may_arrive_in_any_order() -> None:
     assert device.judge(1, 59, 159) == DUPLICATE, "the old life is still known"
 
 
+def test_a_clock_set_back_after_boot_does_not_make_a_repetition_look_like_a_reset() -> None:
+    device = Device(8)
+    samples = [(8, 0), (1, 5), (16, 3), (1, 5)]
+    found = [device.judge(1, number, time_ms) for number, time_ms in samples]
+    assert found == [FRESH, FRESH, FRESH, TOO_LATE]
+
+
 def test_without_a_clock_of_its_own_a_reset_device_is_too_late_not_doubled() -> None:
     device = Device(16)
     for n in range(100, 140):

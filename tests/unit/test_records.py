@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.dedup import Verdict
+from pipeline.core.remainder import without_duplicates
 from pipeline.core.telemetry import DeduplicatedBatch, Sample, TelemetryBatch, pack
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.records import (
@@ -47,17 +49,25 @@ def test_a_batch_comes_back_as_it_went(given_samples: list[Sample]) -> None:
 
 
 @given(st.lists(samples, min_size=1, max_size=20), st.data())
-def test_keeping_samples_keeps_their_readings(
+def test_what_dedup_leaves_keeps_its_readings_and_flags(
     given_samples: list[Sample], data: st.DataObject
 ) -> None:
-    mask = [data.draw(st.booleans()) for _ in given_samples]
-    kept = pack(given_samples).keep(np.array(mask))
-    chosen = [s for s, keep in zip(given_samples, mask, strict=True) if keep]
-    assert kept.readings == sum(len(s.readings) for s in chosen)
-    values = [v for s in chosen for _, v in s.readings]
+    verdicts = [data.draw(st.sampled_from([*Verdict, 254])) for _ in given_samples]
+    batch = pack(given_samples)
+    kept, late, duplicates = without_duplicates(batch, np.array(verdicts, dtype=np.uint8))
+    chosen = [
+        (s, v)
+        for s, v in zip(given_samples, verdicts, strict=True)
+        if v in {Verdict.FRESH, Verdict.TOO_LATE}
+    ]
+    assert late.tolist() == [v == Verdict.TOO_LATE for _, v in chosen]
+    assert kept.sample_seq.tolist() == [s.sequence for s, _ in chosen]
+    values = [v for s, _ in chosen for _, v in s.readings]
     assert kept.reading_value.tolist() == values
     names = [kept.metrics[i] for i in kept.reading_metric]
-    assert names == [m for s in chosen for m, _ in s.readings]
+    assert names == [m for s, _ in chosen for m, _ in s.readings]
+    repeated = zip(given_samples, verdicts, strict=True)
+    assert duplicates == sum(len(s.readings) for s, v in repeated if v == Verdict.DUPLICATE)
 
 
 def test_a_deduplicated_batch_comes_back_and_counts_its_readings() -> None:
@@ -91,7 +101,7 @@ def test_an_event_comes_back_as_it_went() -> None:
         ({"sample_seq": np.array([1, 2])}, "differ in length"),
         ({"reading_value": np.array([])}, "reading columns differ"),
         ({"sample_readings": np.array([2], dtype=np.int32)}, "do not add up"),
-        ({"sample_readings": np.array([-1], dtype=np.int32)}, "negative"),
+        ({"sample_readings": np.array([-1], dtype=np.int32)}, "do not add up"),
         ({"sample_device": np.array([1], dtype=np.int32)}, "device index"),
         ({"sample_device": np.array([-1], dtype=np.int32)}, "device index"),
         ({"reading_metric": np.array([5], dtype=np.int32)}, "metric index"),

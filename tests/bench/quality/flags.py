@@ -43,7 +43,7 @@ def scores(detector: Detector, series: Series, param: F64) -> F64:
 def _runner(
     step: Callable[[F64, F64, float, float], float],
 ) -> Callable[[F64, F64, F64, F64, F64], None]:
-    @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+    @numba.njit(error_model="numpy")
     def run(state: F64, param: F64, value: F64, time_ms: F64, out: F64) -> None:
         for row in range(len(value)):
             out[row] = step(state, param, value[row], time_ms[row])
