@@ -11,10 +11,10 @@ UV_RUN := $(BIN)/python -m infra.local.index pip
 FAST := tests/unit tests/contract
 REST := $(filter-out $(FAST) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
-.PHONY: help setup run stop clean lint check test lock
+.PHONY: help setup run stop clean lint check test crash bench bench-quality lock
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with what requirements.lock pins
 
@@ -27,6 +27,8 @@ $(READY): requirements.lock pyproject.toml Makefile infra/local/index.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
 	@$(UV_RUN) sync --quiet --require-hashes requirements.lock
 	@$(UV_RUN) install --quiet --no-deps --no-build-isolation --editable .
+	@echo "Compiling the detection loops."
+	@$(BIN)/python -c "from pipeline.agents.detect import compile_kernel; compile_kernel()"
 	@touch $@
 
 run: setup ## start everything and play the sample (ONCE=1: end when it is through)
@@ -52,6 +54,15 @@ check: lint ## format, lint, types, imports and the tests that need no server
 test: lint ## check, and then every other test, on real parts
 	@echo "All tests, the quick ones first."
 	@$(BIN)/pytest $(FAST) $(REST)
+
+crash: setup ## kill, freeze and part the workers 30 times and check every reading (SEED=n)
+	@$(BIN)/python -m tests.crash --rounds $(or $(ROUNDS),30) $(if $(SEED),--seed $(SEED))
+
+bench: setup ## speed, beside Faust, Quix Streams and Bytewax (QUICK=1: small sizes)
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
+
+bench-quality: setup ## detection on the NAB series and on C-MAPSS
+	@$(BIN)/python -m tests.bench.quality
 
 lock: setup ## pin the newest allowed versions in requirements.lock
 	@echo "Resolving."

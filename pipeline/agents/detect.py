@@ -222,7 +222,12 @@ class Detector:
         note = partition_state.Kept(
             detection.plans.rules.version, detection.remembered(), seal.checkpoint, seal.total
         )
-        await self._table.write_note(partition.number, partition_state.encode(note))
+        epoch = self._holdings.epoch
+        await self._table.write_note(
+            partition.number,
+            partition_state.encode(note),
+            ours=lambda: self._holdings.epoch == epoch,
+        )
         seal.note()
 
     async def _decode(
@@ -289,8 +294,10 @@ class Detector:
         await self._leased()
         if self._holdings.epoch != epoch:
             return
-        await self._table.write(partition.number, stored)
-        if stored:
+        await self._table.write(
+            partition.number, stored, ours=lambda: self._holdings.epoch == epoch
+        )
+        if stored and self._holdings.epoch == epoch:
             await self._note(partition)
         if self._holdings.epoch == epoch:
             tp = TP(READINGS, partition.number)

@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.console import Console
 
-from pipeline.cli import deadletters, feedback, look, play, rules, work
+from pipeline.cli import backtest, deadletters, feedback, look, play, rules, work
 from pipeline.cli.errors import sentence
 from pipeline.settings import SettingsError, load
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 look.register(app)
 play.register(app)
 work.register(app)
+backtest.register(app)
 app.add_typer(deadletters.app, name="dlq")
 app.add_typer(rules.app, name="rules")
 app.add_typer(feedback.app, name="feedback")

@@ -6,22 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from pipeline.core.events import BusinessEvent, Severity
+from pipeline.core.events import BusinessEvent, Disposition, Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One row. An empty condition matches everything; patterns use * and ? (fnmatch)."""
+    """One row. An empty condition matches everything; patterns use * and ? (fnmatch).
+
+    Events that are for review, or held back in a storm, go only where a row asks for them.
+    """
 
     sinks: tuple[str, ...]
     types: tuple[str, ...] = ()
     severities: tuple[Severity, ...] = ()
     tenants: tuple[str, ...] = ()
+    dispositions: tuple[Disposition, ...] = (Disposition.DELIVER,)
 
     def matches(self, event: BusinessEvent) -> bool:
         """Whether the event meets every condition of this row."""
         return (
-            (not self.types or any(fnmatchcase(event.type, p) for p in self.types))
+            event.disposition in self.dispositions
+            and (not self.types or any(fnmatchcase(event.type, p) for p in self.types))
             and (not self.severities or event.severity in self.severities)
             and (not self.tenants or any(fnmatchcase(event.tenant, p) for p in self.tenants))
         )

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from pipeline.core.events import Severity
+from pipeline.core.events import Disposition, Severity
 from pipeline.core.routing import Route
 from pipeline.settings import SettingsError
 
-_CONDITIONS = ("type", "severity", "tenant")
+_CONDITIONS = ("type", "severity", "tenant", "disposition")
 _SINK_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
@@ -50,8 +50,15 @@ def _route(path: Path, number: int, row: Any) -> Route:  # noqa: ANN401 - YAML g
     unknown = [s for s in severities if s not in list(Severity)]
     if unknown:
         raise SettingsError(f"{where}: severity {unknown[0]!r} is none of {', '.join(Severity)}.")
+    dispositions = _texts(where, "disposition", when.get("disposition"))
+    unknown = [d for d in dispositions if d not in list(Disposition)]
+    if unknown:
+        raise SettingsError(
+            f"{where}: disposition {unknown[0]!r} is none of {', '.join(Disposition)}."
+        )
     return Route(
         sinks=sinks,
+        dispositions=tuple(Disposition(d) for d in dispositions) or (Disposition.DELIVER,),
         types=_texts(where, "type", when.get("type")),
         severities=tuple(Severity(s) for s in severities),
         tenants=_texts(where, "tenant", when.get("tenant")),

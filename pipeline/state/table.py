@@ -79,18 +79,25 @@ class DeviceTable:
         database.write(batch)
         return True
 
-    async def write_note(self, partition: int, note: bytes) -> None:
-        """Store one row about the partition as a whole, as durably as `write`."""
-        await self.write(partition, {NOTE.decode(): note})
+    async def write_note(self, partition: int, note: bytes, *, ours: Callable[[], bool]) -> None:
+        """Store one row about the partition as a whole, as `write` does."""
+        await self.write(partition, {NOTE.decode(): note}, ours=ours)
 
-    async def write(self, partition: int, rows: Mapping[str, bytes]) -> None:
+    async def write(
+        self, partition: int, rows: Mapping[str, bytes], *, ours: Callable[[], bool]
+    ) -> None:
         """Store rows durably: when this returns, the changelog in Kafka holds them.
 
-        Raises whatever `append` raises; the caller then must not acknowledge.
+        `ours` says whether the partition still is: where it was taken away meanwhile the local
+        copy is left alone, as the next owner's records may lie between, which the offset
+        noted there would skip. Raises whatever `append` raises; the caller then must not
+        acknowledge.
         """
         if not rows:
             return
         last = await self._append(self.changelog, partition, rows)
+        if not ours():
+            return
         batch = rocksdict.WriteBatch(raw_mode=True)
         for device, row in rows.items():
             batch.put(device.encode(), row)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.events import Severity
+from pipeline.core.events import Disposition, Severity
 from pipeline.core.routing import Route, sinks_for, sinks_of
 from pipeline.settings import SettingsError
 from pipeline.state.routes_file import load_routes
@@ -68,3 +68,11 @@ def test_a_bad_table_is_told_in_one_sentence(tmp_path: Path, text: str, says: st
 def test_a_missing_table_is_told_with_its_setting(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="FIELDLINE_ROUTES_FILE"):
         load_routes(tmp_path / "none.yaml")
+
+
+def test_what_is_for_review_or_held_back_goes_only_where_it_is_asked_for() -> None:
+    asked = Route(sinks=("lake",), dispositions=tuple(Disposition))
+    plain = Route(sinks=("tryton",))
+    for disposition in Disposition:
+        found = sinks_for(event(disposition=disposition), (asked, plain))
+        assert found == (("lake", "tryton") if disposition is Disposition.DELIVER else ("lake",))
