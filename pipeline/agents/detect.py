@@ -36,7 +36,7 @@ from pipeline.core.registry import Devices, Registry
 from pipeline.core.rules import MetricRule, Rules
 from pipeline.core.telemetry import NO_SEQUENCE, Sample, TelemetryBatch, pack
 from pipeline.settings import Settings
-from pipeline.state import device_state, partition_state
+from pipeline.state import device_restore, device_state, partition_state
 from pipeline.state.rules_topic import RulesTopic
 from pipeline.state.seal import Seal
 from pipeline.state.table import DeviceTable
@@ -159,11 +159,11 @@ class Detector:
         kept = partition_state.decode(self._table.note(number))
         rules = self._rules.version(kept.rules_version) or self._rules.latest
         detection = Detection(rules, self._registry, window=self._window)
-        decoder = device_state.Decoder(detection, number)
+        decoder = device_restore.Decoder(detection, number)
         seal = Seal(kept.checkpoint)
         for count, (device, row) in enumerate(self._table.rows(number), start=1):
             decoder.decode(device, row)
-            checkpoint, before = device_state.mark_of(row)
+            checkpoint, before = device_restore.mark_of(row)
             seal.found(device, row, checkpoint=checkpoint, before=before)
             if count % _LOAD_AT_ONCE == 0:
                 # Heartbeats go through this same loop.
@@ -192,7 +192,7 @@ class Detector:
         old = partition.detection
         rows = partition.encoder.encode(range(old.fleet.devices))
         detection = Detection(self._rules.latest, self._registry, window=self._window)
-        decoder = device_state.Decoder(detection, partition.number)
+        decoder = device_restore.Decoder(detection, partition.number)
         for device, row in rows.items():
             decoder.decode(device, row)
         detection.clock_ms = old.clock_ms

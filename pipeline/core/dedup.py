@@ -47,7 +47,7 @@ from pipeline.core.fleet import (
     W_SESSION,
     W_START,
 )
-from pipeline.core.jit import jit
+from pipeline.core.jit import jit, jit_inline
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -189,6 +189,38 @@ def judge(
     # A clock may be set back after a boot: the newest time counts, whatever its number.
     window[W_HIGH_TIME] = max(window[W_HIGH_TIME], time_ms)
     return FRESH
+
+
+@jit_inline
+def follows(
+    d: int,
+    session: int,
+    sequence: int,
+    time_ms: int,
+    columns: I64,
+    windows: I64,
+    bits: U64,
+    size: int,
+) -> bool:
+    """Whether this is the next number of the device's only session: then it is noted as seen.
+
+    What nearly every sample is; the same as `judge` comes to.
+    `columns`, `windows` and `bits` are fleet.Arrays', `d` the device's row.
+    """
+    if (
+        columns[d, C_SESSIONS] != 1
+        or windows[d, 0, W_SESSION] != session
+        or windows[d, 0, W_HIGH] + 1 != sequence
+        or windows[d, 0, W_START] > time_ms
+    ):
+        return False
+    place = sequence & (bits.shape[2] * 64 - 1)
+    bits[d, 0, place >> 6] |= np.uint64(1) << np.uint64(place & 63)
+    windows[d, 0, W_HIGH] = sequence
+    windows[d, 0, W_FLOOR] = max(windows[d, 0, W_FLOOR], sequence - size + 1)
+    windows[d, 0, W_HIGH_TIME] = max(windows[d, 0, W_HIGH_TIME], time_ms)
+    columns[d, C_START] = windows[d, 0, W_START]
+    return True
 
 
 @jit

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.core import dedup, drift, kernel
+from pipeline.core import dedup, drift, kernel, series
 from pipeline.core.detectors import geofence, silent
 from pipeline.core.detectors.storm import Storm
 from pipeline.core.detectors.table import DETECTORS
@@ -171,7 +171,7 @@ class Detection:
         missing = np.empty((joined.value.shape[0], 2), dtype=np.int64)
         while True:
             base, self._stamp = self._stamp, self._stamp + len(joined.value)
-            lost = kernel.resolve(
+            lost = series.resolve(
                 joined.device,
                 joined.readings,
                 joined.metric,

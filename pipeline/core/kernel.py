@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pipeline.core.dedup import FRESH, judge
+from pipeline.core.dedup import FRESH, follows, judge
 from pipeline.core.detectors import MAX_VALUE
 from pipeline.core.detectors.limit import step as limit_step
 from pipeline.core.detectors.novelty import step as novelty_step
@@ -37,15 +37,9 @@ from pipeline.core.fleet import (
     C_LAST_SESSION,
     C_LAST_TIME,
     C_OPEN,
-    C_SESSIONS,
     C_SILENT,
     C_START,
     C_UNTIL,
-    W_FLOOR,
-    W_HIGH,
-    W_HIGH_TIME,
-    W_SESSION,
-    W_START,
 )
 from pipeline.core.jit import jit, jit_inline, lend
 from pipeline.core.plans import ACTIVE, L_AGREE, L_ENTER, L_ENTER_N, L_LANE, L_LEAVE, L_LEAVE_N
@@ -77,54 +71,6 @@ _SEASONAL: Final = NUMBER["seasonal"]
 _TREND: Final = NUMBER["trend"]
 _USAGE: Final = NUMBER["usage"]
 _COUNTED: Final = DETECTORS[_ZSCORE].params.index("warm_up")
-
-
-@jit
-def resolve(
-    device: I64,
-    readings: I64,
-    metric: I64,
-    slot: I64,
-    columns: I64,
-    series_metric: I64,
-    stamp: I64,
-    base: int,
-    missing: I64,
-) -> int:
-    """Find each reading's series: `slot`, shape (readings,), is filled; -1 where there is none.
-
-    A metric that is twice in a sample counts once, by its last reading. `missing`, shape
-    (readings, 2), gets device row and metric of series that do not exist; returns how many.
-    `stamp` (a number per series) is scratch; `base` is greater than every number in it.
-    """
-    lost = 0
-    reading = 0
-    for i in range(len(device)):
-        first = columns[device[i], C_FIRST]
-        count = columns[device[i], C_COUNT]
-        hint = 0
-        for k in range(reading, reading + readings[i]):
-            found = -1
-            for step in range(count):
-                place = hint + step
-                if place >= count:
-                    place -= count
-                if series_metric[first + place] == metric[k]:
-                    found = first + place
-                    hint = place + 1
-                    break
-            slot[k] = found
-            if found < 0:
-                missing[lost, 0] = device[i]
-                missing[lost, 1] = metric[k]
-                lost += 1
-            else:
-                before = stamp[found] - base
-                if before >= reading and before < k:
-                    slot[before] = -1
-                stamp[found] = base + k
-        reading += readings[i]
-    return lost
 
 
 @jit_inline
@@ -318,37 +264,6 @@ def _watch(
 
 
 @jit_inline
-def _follows(
-    d: int,
-    session: int,
-    sequence: int,
-    time_ms: int,
-    columns: I64,
-    windows: I64,
-    bits: npt.NDArray[np.uint64],
-    size: int,
-) -> bool:
-    """Whether this is the next number of the device's only session: then it is noted as seen.
-
-    What nearly every sample is; the same as pipeline.core.dedup.judge comes to.
-    """
-    if (
-        columns[d, C_SESSIONS] != 1
-        or windows[d, 0, W_SESSION] != session
-        or windows[d, 0, W_HIGH] + 1 != sequence
-        or windows[d, 0, W_START] > time_ms
-    ):
-        return False
-    place = sequence & (bits.shape[2] * 64 - 1)
-    bits[d, 0, place >> 6] |= np.uint64(1) << np.uint64(place & 63)
-    windows[d, 0, W_HIGH] = sequence
-    windows[d, 0, W_FLOOR] = max(windows[d, 0, W_FLOOR], sequence - size + 1)
-    windows[d, 0, W_HIGH_TIME] = max(windows[d, 0, W_HIGH_TIME], time_ms)
-    columns[d, C_START] = windows[d, 0, W_START]
-    return True
-
-
-@jit_inline
 def heard(
     d: int, columns: I64, session: int, sequence: int, time_ms: int, received_ms: int
 ) -> None:
@@ -409,7 +324,7 @@ def run(
         if columns[d, C_DIRTY] < 0:
             columns[d, C_DIRTY] = offset[i]
         columns[d, C_LAST] = offset[i]
-        if verdict[i] == UNDECIDED and _follows(
+        if verdict[i] == UNDECIDED and follows(
             d, session[i], sequence[i], time_ms[i], columns, windows, bits, window
         ):
             verdict[i] = FRESH

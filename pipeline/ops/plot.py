@@ -120,7 +120,7 @@ def draw(path: Path, history: History, found: Backtest, rules: Rules) -> None:
     panels, left_out = choose(history, found)
     detectors = sorted({event.detector for event in found.events})
     marks = {name: _MARKS[n % len(_MARKS)] for n, name in enumerate(detectors)}
-    head, foot = 0.9, 0.7
+    head, foot = 1.05, 0.5
     height = _HEIGHT * len(panels) + head + foot
     figure = Figure(figsize=(_WIDTH, height), dpi=130)
     grid = figure.add_gridspec(
@@ -214,6 +214,7 @@ def _panel(
         f"{panel.device}   {label}   {panel.flags:,} flagged", loc="left", size=10, pad=4
     )
     value.set_ylabel(rule.unit or "value", size=9)
+    value.ticklabel_format(axis="y", useOffset=False)
     value.tick_params(labelbottom=False, length=0, axis="x")
     locator = AutoDateLocator(minticks=4, maxticks=10)
     score.xaxis.set_major_locator(locator)
@@ -261,6 +262,7 @@ def _mark(
             size=8,
             color=marks[str(names[row])][0],
             zorder=4,
+            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7},
         )
 
 

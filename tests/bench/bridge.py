@@ -9,7 +9,6 @@ subscriber acknowledges on arrival; the bridge only after Kafka has acknowledged
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import sys
@@ -21,20 +20,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from infra.local.part import StackError
 from pipeline.bridge.mqtt import Address
 from pipeline.topology import READINGS
 from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
 from pipeline.wire.records import decode_batch
 from tests.bench import mqtt_side, report
-from tests.bench.broker import BenchError, Broker
+from tests.bench.broker import Broker
+from tests.bench.command import attempt, parser, repeats
 from tests.bench.measure import STALLED_S
 from tests.bench.process import Process, others_s
 from tests.bench.publish import PublishPlan
-from tests.bench.screen import Screen, make_console
-
-REPEATS = 3
+from tests.bench.screen import Screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,23 +204,17 @@ def show(console: Console, runs: Sequence[Taken], result: dict[str, Any]) -> Non
 
 def main(arguments: Sequence[str] = ()) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.bridge", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few messages, one run each")
-    parser.add_argument("--repeat", type=int, choices=range(1, 101), metavar="N", help="runs (3)")
-    asked = parser.parse_args(arguments)
-    repeats = asked.repeat or (1 if asked.quick else REPEATS)
-    console = make_console()
-    screen = Screen(console)
-    try:
+    asked = parser("bridge", __doc__, quick="few messages, one run each").parse_args(arguments)
+
+    def work(console: Console) -> None:
+        screen = Screen(console)
         with Broker(console.print, parts=("kafka", "mosquitto")) as broker:
-            runs = asyncio.run(run(broker, screen, quick=asked.quick, repeats=repeats))
-    except (BenchError, StackError) as error:
-        make_console(stderr=True).print(str(error), markup=False)
-        return 1
-    result = summary(runs, quick=asked.quick)
-    report.merge({"bridge": result})
-    show(console, runs, result)
-    return 0
+            runs = asyncio.run(run(broker, screen, quick=asked.quick, repeats=repeats(asked)))
+        result = summary(runs, quick=asked.quick)
+        report.merge({"bridge": result})
+        show(console, runs, result)
+
+    return attempt(work)
 
 
 if __name__ == "__main__":

@@ -9,23 +9,23 @@ the median of the repeats. Results go to .local/bench/detect.json.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from infra.local.part import StackError
+from rich.console import Console
+
 from pipeline.topology import READINGS
 from tests.bench import ours, peer_env, report, theirs
-from tests.bench.broker import BenchError, Broker
+from tests.bench.broker import Broker
+from tests.bench.command import attempt, parser, repeats
 from tests.bench.load import Loaded, LoadedJson, load, load_json
 from tests.bench.measure import Run
-from tests.bench.screen import Screen, make_console
+from tests.bench.screen import Screen
 from tests.bench.shapes import FULL, QUICK, SHAPES, SINGLE, Shape, Sizes
 
 ENGINES = (ours.NAME, *theirs.PEERS, theirs.RAW)
-REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,19 +50,14 @@ class Plan:
 
 def plan(arguments: Sequence[str]) -> Plan:
     """The plan that a command line asks for; exits with a sentence where it is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.detect", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, one run: about a minute")
-    parser.add_argument("--shape", choices=sorted(SHAPES), help="this one only")
-    parser.add_argument("--only", metavar="NAME,...", help=f"some of {','.join(ENGINES)}")
-    parser.add_argument("--repeat", type=int, metavar="N", help="runs of each engine (3)")
-    asked = parser.parse_args(arguments)
+    options = parser("detect", __doc__, quick="small sizes, one run each: about a minute")
+    options.add_argument("--shape", choices=sorted(SHAPES), help="this one only")
+    options.add_argument("--only", metavar="NAME,...", help=f"some of {','.join(ENGINES)}")
+    asked = options.parse_args(arguments)
     engines = tuple(asked.only.split(",")) if asked.only else ENGINES
     unknown = sorted(set(engines) - set(ENGINES))
     if unknown:
-        parser.error(f"there is no engine {', '.join(unknown)}: name some of {','.join(ENGINES)}")
-    repeats = asked.repeat or (1 if asked.quick else REPEATS)
-    if not 1 <= repeats <= 100:
-        parser.error("--repeat takes 1 to 100")
+        options.error(f"there is no engine {', '.join(unknown)}: name some of {','.join(ENGINES)}")
     shapes = tuple(SHAPES.values())
     if asked.shape:
         shapes = (SHAPES[asked.shape],)
@@ -70,8 +65,9 @@ def plan(arguments: Sequence[str]) -> Plan:
         shapes = (SINGLE,)
     return Plan(
         shapes=shapes,
-        engines=engines,
-        repeats=repeats,
+        # In the order in which they take turns, and each once.
+        engines=tuple(engine for engine in ENGINES if engine in engines),
+        repeats=repeats(asked),
         sizes=QUICK if asked.quick else FULL,
         quick=asked.quick,
     )
@@ -137,61 +133,33 @@ class Bench:
             return await ours.run(self._broker, loaded, on_progress=tell)
 
 
-def save(plan: Plan, runs: list[Run]) -> None:
-    """The runs' part of the results file."""
-    of = {shape.name: [r for r in runs if r.shape == shape.name] for shape in plan.shapes}
-    section: dict[str, object] = {}
-    if headline := of.pop(SINGLE.name, []):
-        section = {
-            "quick": plan.quick,
-            "readings_per_s": report.rates(headline),
-            "peak_rss_mb": report.peaks(headline),
-            "sizes": {name: some[0].readings for name, some in report.by_engine(headline).items()},
-            "runs": [run.as_json() for run in headline],
-        }
-    small = [r for r in runs if r.engine == ours.NAME and SHAPES[r.shape].devices < 100_000]
-    shapes: dict[str, object] = {}
-    for name, some in of.items():
-        shape = SHAPES[name]
-        if not some:
-            continue
-        shapes[name] = {
-            "quick": plan.quick,
-            "readings_per_s": report.rates(some)[ours.NAME],
-            "peak_rss_mb": report.peaks(some)[ours.NAME],
-            "readings": some[0].readings,
-            "series": shape.series,
-            "bytes_per_series": report.bytes_per_series(some, shape.series, small, SINGLE.series)
-            if small and shape.series > SINGLE.series
-            else None,
-            "runs": [run.as_json() for run in some],
-        }
-    report.merge_shapes(section, shapes)
+def show(console: Console, plan: Plan, runs: list[Run]) -> None:
+    """A table for each shape."""
+    for shape in plan.shapes:
+        if some := [run for run in runs if run.shape == shape.name]:
+            report.show(console, shape, some, quick=plan.quick)
 
 
 def main(arguments: Sequence[str] = ()) -> int:
     """The command; returns its exit code."""
     chosen = plan(arguments)
-    console = make_console()
-    screen = Screen(console)
-    if chosen.quick:
-        console.print("Quick: small sizes, one run each. The figures are rough.")
-    try:
+
+    def work(console: Console) -> None:
+        if chosen.quick:
+            console.print("Quick: small sizes, one run each. The figures are rough.")
         own = [p for p in theirs.PEERS.values() if p.own_environment and p.name in chosen.engines]
         python = peer_env.python(console.print) if own and SINGLE in chosen.shapes else ""
         with Broker(console.print) as broker:
-            bench = Bench(chosen, broker, screen, python)
-            asyncio.run(bench.run())
-    except (BenchError, StackError) as error:
-        make_console(stderr=True).print(str(error), markup=False)
-        return 1
-    save(chosen, bench.runs)
-    for shape in chosen.shapes:
-        some = [run for run in bench.runs if run.shape == shape.name]
-        if some:
-            report.show(console, shape, some, quick=chosen.quick)
-    console.print(f"Written to {report.FILE}.")
-    return 0
+            bench = Bench(chosen, broker, Screen(console), python)
+            try:
+                asyncio.run(bench.run())
+            finally:
+                # Where a run failed: what was measured before is shown, and not kept.
+                show(console, chosen, bench.runs)
+        report.merge(report.of_detect(bench.runs, report.kept(), quick=chosen.quick))
+        console.print(f"Written to {report.FILE}.")
+
+    return attempt(work)
 
 
 if __name__ == "__main__":

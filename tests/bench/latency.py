@@ -10,7 +10,6 @@ process has the event from Kafka. One machine, so one clock.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import sys
@@ -25,16 +24,16 @@ from aiokafka import AIOKafkaConsumer
 from rich.console import Console
 from rich.table import Table
 
-from infra.local.part import StackError
 from pipeline.topology import EVENTS, READINGS
 from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
 from pipeline.wire.records import decode_event
 from tests.bench import mqtt_side, ours, report
 from tests.bench.broker import WAIT_S, BenchError, Broker
+from tests.bench.command import attempt, parser
 from tests.bench.process import others_s
 from tests.bench.publish import PublishPlan
-from tests.bench.screen import Screen, make_console
+from tests.bench.screen import Screen
 
 MESSAGES_PER_S = 5_000
 READINGS_PER_MESSAGE = 20
@@ -185,23 +184,19 @@ def show(console: Console, result: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] = ()) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.latency", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_S} s instead of {FULL_S}")
-    quick = parser.parse_args(arguments).quick
-    console = make_console()
-    screen = Screen(console)
-    try:
-        with (
-            Broker(console.print, parts=("kafka", "mosquitto")) as broker,
-            screen.shown("latency", 1),
-        ):
-            result = asyncio.run(run(broker, screen, seconds=QUICK_S if quick else FULL_S))
-    except (BenchError, StackError) as error:
-        make_console(stderr=True).print(str(error), markup=False)
-        return 1
-    report.merge({"latency": {"quick": quick, **result}})
-    show(console, result)
-    return 0
+    about = f"{QUICK_S} s instead of {FULL_S}"
+    quick = parser("latency", __doc__, quick=about, repeat=False).parse_args(arguments).quick
+
+    def work(console: Console) -> None:
+        screen = Screen(console)
+        seconds = QUICK_S if quick else FULL_S
+        broker = Broker(console.print, parts=("kafka", "mosquitto"))
+        with broker, screen.shown("latency", 1):
+            result = asyncio.run(run(broker, screen, seconds=seconds))
+        report.merge({"latency": {"quick": quick, **result}})
+        show(console, result)
+
+    return attempt(work)
 
 
 if __name__ == "__main__":

@@ -84,8 +84,8 @@ async def load(
     `later` ticks come before the first: for readings that follow others.
     """
     done = Loaded(shape=shape)
-    packers = {p: _Packer(shape, later) for p in range(PARTITIONS)}
-    home = _homes(shape)
+    packers = {p: Packer(shape, later) for p in range(PARTITIONS)}
+    home = homes(shape)
     async with _Sender(settings) as sender:
         for block in play(shape, readings, seed=seed):
             done.first += int((~block.again).sum()) * shape.per_sample
@@ -103,14 +103,14 @@ async def load(
     return done
 
 
-def _homes(shape: Shape) -> npt.NDArray[np.int64]:
+def homes(shape: Shape) -> npt.NDArray[np.int64]:
     """Partition of each device."""
     return np.array(
         [partition_for(device_name(d).encode(), PARTITIONS) for d in range(shape.devices)]
     )
 
 
-class _Packer:
+class Packer:
     """Cuts the samples of one partition into messages of BATCH_READINGS."""
 
     def __init__(self, shape: Shape, later: int) -> None:
@@ -225,7 +225,7 @@ async def load_json(
     `topics` says how many readings each topic gets; they must be there.
     """
     out = {topic: LoadedJson(topic=topic) for topic in topics}
-    home = _homes(shape)
+    home = homes(shape)
     async with _Sender(settings) as sender:
         for block in play(shape, of, seed=seed):
             for topic, wanted in topics.items():
@@ -235,13 +235,13 @@ async def load_json(
                 done.first += int((~part.again).sum())
                 for partition in range(PARTITIONS):
                     here = part.take(home[part.device] == partition)
-                    await sender.send_json(topic, partition, _messages(shape, here))
+                    await sender.send_json(topic, partition, singles(shape, here))
             if all(out[topic].readings >= wanted for topic, wanted in topics.items()):
                 break
     return out
 
 
-def _messages(shape: Shape, block: Block) -> list[tuple[bytes, bytes]]:
+def singles(shape: Shape, block: Block) -> list[tuple[bytes, bytes]]:
     """Key and value of single readings; the shape has one reading a sample."""
     step = step_ms(shape)
     rows = zip(

@@ -17,13 +17,14 @@ from rich.table import Table
 from infra.local.files import write_private
 from tests.bench.broker import ROOT
 from tests.bench.measure import Run
-from tests.bench.shapes import Shape
+from tests.bench.shapes import MILLION, SHAPES, SINGLE, TEN, Shape
 
 FILE = ROOT / "detect.json"
 OURS = "fieldline"
 BUSY_CORES = 0.25
 """More than an idle machine does beside the bench."""
 _GIB = 1024**3
+_MIB = 1024**2
 
 
 def host() -> dict[str, Any]:
@@ -49,22 +50,59 @@ def _cpu_model() -> str:
 
 def merge(section: Mapping[str, Any], path: Path = FILE) -> None:
     """Put these top-level entries into the results file; the others stay as they are."""
-    kept = _kept(path)
-    text = json.dumps({**kept, **section, "host": host()}, indent=2)
+    text = json.dumps({**kept(path), **section, "host": host()}, indent=2)
     write_private(path, text + "\n")
 
 
-def merge_shapes(section: Mapping[str, Any], shapes: Mapping[str, Any], path: Path = FILE) -> None:
-    """The same for the speed bench, whose shapes may be run one by one."""
-    merge({**section, "shapes": {**_kept(path).get("shapes", {}), **shapes}}, path)
-
-
-def _kept(path: Path) -> dict[str, Any]:
+def kept(path: Path = FILE) -> dict[str, Any]:
+    """What the results file holds; nothing where there is none yet, or a spoilt one."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # none yet, or spoilt: it holds nothing but measurements
+        return {}  # it holds nothing but measurements, which can be made again
     return found if isinstance(found, dict) else {}
+
+
+def of_detect(runs: Sequence[Run], before: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
+    """The speed bench's part of the results file. `before` is what the file holds.
+
+    The headline stands at the top, other shapes under `shapes`; a shape that was not run
+    keeps what it had.
+    """
+    out: dict[str, Any] = {}
+    shapes: dict[str, Any] = dict(before.get("shapes", {}))
+    for name, some in by_shape(runs).items():
+        rows = {"quick": quick, "runs": [run.as_json() for run in some]}
+        if name == SINGLE.name:
+            sizes = {engine: few[0].readings for engine, few in by_engine(some).items()}
+            out |= {"readings_per_s": rates(some), "peak_rss_mb": peaks(some), "sizes": sizes}
+            out |= rows
+        else:
+            rate, peak, size = rates(some)[OURS], peaks(some)[OURS], some[0].readings
+            shapes[name] = {"readings_per_s": rate, "peak_rss_mb": peak, "readings": size} | rows
+            shapes[name]["series"] = SHAPES[name].series
+    many, few_mb = shapes.get(MILLION.name), _small_peak({**before, **out, "shapes": shapes})
+    if many and few_mb:
+        gained = (many["peak_rss_mb"] - few_mb) * _MIB
+        many["bytes_per_series"] = round(gained / (MILLION.series - SINGLE.series))
+    return {**out, "shapes": shapes}
+
+
+def _small_peak(results: Mapping[str, Any]) -> float | None:
+    """Our peak of memory with few series, MiB: what does not come of the series."""
+    found = (
+        results["shapes"].get(TEN.name, {}).get("peak_rss_mb"),
+        results.get("peak_rss_mb", {}).get(OURS),
+    )
+    return next((peak for peak in found if peak), None)
+
+
+def by_shape(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs by shape, in order of appearance."""
+    out: dict[str, list[Run]] = {}
+    for run in runs:
+        out.setdefault(run.shape, []).append(run)
+    return out
 
 
 def by_engine(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -91,12 +129,6 @@ def peaks(runs: Iterable[Run]) -> dict[str, float]:
         engine: round(max(run.peak_rss_mb for run in some), 1)
         for engine, some in by_engine(runs).items()
     }
-
-
-def bytes_per_series(large: Iterable[Run], series: int, small: Iterable[Run], few: int) -> int:
-    """Memory that a further series costs: difference of peaks over difference of series."""
-    gained = max(r.peak_rss_mb for r in large) - max(r.peak_rss_mb for r in small)
-    return round(gained * 1024 * 1024 / (series - few))
 
 
 def show(console: Console, shape: Shape, runs: Sequence[Run], *, quick: bool) -> None:

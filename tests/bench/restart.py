@@ -9,7 +9,6 @@ outputs: first with its RocksDB as the kill left it, then with the changelog alo
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import shutil
 import sys
@@ -21,13 +20,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from infra.local.part import StackError
 from pipeline.topology import DEDUPLICATED, DETECT_STATE
 from tests.bench import ours, report
 from tests.bench.broker import BenchError, Broker
+from tests.bench.command import attempt, parser
 from tests.bench.load import Loaded, load
 from tests.bench.measure import LOOK_S, STALLED_S, watch_output
-from tests.bench.screen import Screen, make_console
+from tests.bench.screen import Screen
 from tests.bench.shapes import FULL, MILLION, QUICK
 
 FEW = replace(MILLION, name="few", devices=1_000)
@@ -116,20 +115,17 @@ def show(console: Console, result: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] = ()) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.restart", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer readings of as many series")
-    quick = parser.parse_args(arguments).quick
-    console = make_console()
-    screen = Screen(console)
-    try:
+    about = "fewer readings of as many series"
+    quick = parser("restart", __doc__, quick=about, repeat=False).parse_args(arguments).quick
+
+    def work(console: Console) -> None:
+        screen = Screen(console)
         with Broker(console.print) as broker, screen.shown("restart", 1):
             result = asyncio.run(run(broker, screen, quick=quick))
-    except (BenchError, StackError) as error:
-        make_console(stderr=True).print(str(error), markup=False)
-        return 1
-    report.merge({"restart": {"quick": quick, **result}})
-    show(console, result)
-    return 0
+        report.merge({"restart": {"quick": quick, **result}})
+        show(console, result)
+
+    return attempt(work)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ with two cores Kafka shares them, so twice the rate is not to be had.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import sys
@@ -22,17 +21,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from infra.local.part import StackError
 from pipeline.topology import DEDUPLICATED, EVENTS
 from tests.bench import ours, report
 from tests.bench.broker import BenchError, Broker
+from tests.bench.command import attempt, parser, repeats
 from tests.bench.load import Loaded, load
 from tests.bench.measure import LOOK_S, STALLED_S
 from tests.bench.process import others_s
-from tests.bench.screen import Screen, make_console
+from tests.bench.screen import Screen
 from tests.bench.shapes import FULL, QUICK, SINGLE
-
-REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,23 +170,18 @@ def show(console: Console, runs: Sequence[Together], result: dict[str, Any]) -> 
 
 def main(arguments: Sequence[str] = ()) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.two_workers", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer readings, one run each")
-    parser.add_argument("--repeat", type=int, choices=range(1, 101), metavar="N", help="runs (3)")
-    asked = parser.parse_args(arguments)
-    repeats = asked.repeat or (1 if asked.quick else REPEATS)
-    console = make_console()
-    screen = Screen(console)
-    try:
+    about = "fewer readings, one run each"
+    asked = parser("two_workers", __doc__, quick=about).parse_args(arguments)
+
+    def work(console: Console) -> None:
+        screen = Screen(console)
         with Broker(console.print) as broker, screen.shown("two workers", 1):
-            runs = asyncio.run(run(broker, screen, quick=asked.quick, repeats=repeats))
-    except (BenchError, StackError) as error:
-        make_console(stderr=True).print(str(error), markup=False)
-        return 1
-    result = summary(runs, quick=asked.quick)
-    report.merge({"two_workers": result})
-    show(console, runs, result)
-    return 0
+            runs = asyncio.run(run(broker, screen, quick=asked.quick, repeats=repeats(asked)))
+        result = summary(runs, quick=asked.quick)
+        report.merge({"two_workers": result})
+        show(console, runs, result)
+
+    return attempt(work)
 
 
 if __name__ == "__main__":

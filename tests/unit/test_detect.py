@@ -15,7 +15,8 @@ from pipeline.core.fleet import MAX_METRICS
 from pipeline.core.registry import DeviceRecord, Registry
 from pipeline.core.rules import DetectorRule, EpisodeRule, LaneRule, MetricRule, Rules, SilentRule
 from pipeline.core.telemetry import NO_SEQUENCE, Sample, TelemetryBatch, pack
-from pipeline.state.device_state import Decoder, Encoder
+from pipeline.state.device_restore import Decoder
+from pipeline.state.device_state import Encoder
 from pipeline.state.rules_file import load
 
 if TYPE_CHECKING:

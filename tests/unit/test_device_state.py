@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pipeline.core.detect import At, Detection
 from pipeline.core.registry import Registry
 from pipeline.core.telemetry import NO_SEQUENCE, Sample, pack
-from pipeline.state.device_state import Decoder, Encoder, StateError
+from pipeline.state.device_restore import Decoder
+from pipeline.state.device_state import Encoder, StateError
 from pipeline.state.rules_file import load
 
 RULES = load(Path("infra/config/rules.yaml"))

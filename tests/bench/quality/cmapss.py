@@ -23,9 +23,10 @@ import gzip
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,7 @@ ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT.parent / "shared" / "data" / "cmapss"
 RULES = ROOT / "infra" / "config" / "rules.yaml"
 OUT = ROOT / ".local" / "bench" / "cmapss.json"
+PROGRAM = "python -m tests.bench.quality.cmapss"
 MODEL = Path(__file__).with_name("remaining_life_fd001.json")
 
 NEAR, FAR = 20, 80
@@ -230,49 +232,65 @@ def truth_of(path: Path) -> F64:
         return np.loadtxt(file, dtype=np.float64, ndmin=1)
 
 
+def measure(data: Path, rules: Path) -> dict[str, Any]:
+    """All figures of both questions, by the files of FD001 in `data`."""
+    train = load_fleet(data / "train_FD001.txt.gz", ENGINES).engines
+    test = load_fleet(data / "test_FD001.txt.gz", ENGINES).engines
+    truth = truth_of(data / "RUL_FD001.txt")
+    life = asdict(remaining(stored(), test, truth))
+    return {
+        "rules": load(rules).label,
+        "warnings": asdict(warnings(train, rules)),
+        "test_records": asdict(records(test, truth, rules)),
+        "remaining_life": {**life, "rmse_cross_validated": cross_validated(train)},
+        "model_is_current": same(fit(train, SENSORS, most=CAP), stored()),
+    }
+
+
+def told(figures: Mapping[str, Any]) -> str:
+    """What `measure` found, for people."""
+    warned = Warnings(**figures["warnings"])
+    cut = Records(**figures["test_records"])
+    life = dict(figures["remaining_life"])
+    crossed = life.pop("rmse_cross_validated")
+    left = Remaining(**life)
+    text = (
+        f"C-MAPSS FD001, {warned.engines} engines run to failure, rules {figures['rules']}\n"
+        f"  first warning 20 to 80 cycles before failure  {warned.in_time:6.0%}   (goal 95 %)\n"
+        f"  false alarm in the first half of life         {warned.first_half:6.0%}   (goal < 5 %)\n"
+        f"  too early {warned.too_early:.0%}, too late or never {warned.too_late_or_never:.0%}; "
+        f"lead {warned.lead_p05:.0f} / {warned.lead_median:.0f} / {warned.lead_p95:.0f} cycles "
+        f"(5 % / median / 95 %); {warned.events_an_engine:.1f} events an engine\n"
+        f"  test records: {cut.too_early} of {cut.engines} warned too early; of "
+        f"{cut.near} that reach 20 cycles {cut.near_in_time} in time\n"
+        f"Remaining life, {left.engines} test engines, truth capped at {CAP:.0f} cycles\n"
+        f"  RMSE {left.rmse:.1f} cycles (goal < 20), NASA score {left.score:.0f}, "
+        f"{left.within_10:.0%} within 10 cycles\n"
+        f"  truth not capped: RMSE {left.rmse_uncapped:.1f}, score {left.score_uncapped:.0f}; "
+        f"cross-validated on the training engines: RMSE {crossed:.1f}\n"
+    )
+    if not figures["model_is_current"]:
+        text += f"{MODEL.name} is not what fits now: run {PROGRAM} --fit.\n"
+    return text
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print the figures and write them to a file; 1 where the stored model is not the fitted."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.quality.cmapss")
+    parser = argparse.ArgumentParser(prog=PROGRAM)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the FD001 files")
     parser.add_argument("--rules", type=Path, default=RULES, help="rules to judge")
     parser.add_argument("--out", type=Path, default=OUT, help="where the figures go, as JSON")
     parser.add_argument("--fit", action="store_true", help=f"write {MODEL.name} anew")
     asked = parser.parse_args(arguments)
-    train = load_fleet(asked.data / "train_FD001.txt.gz", ENGINES).engines
-    test = load_fleet(asked.data / "test_FD001.txt.gz", ENGINES).engines
-    truth = truth_of(asked.data / "RUL_FD001.txt")
-    model = fit(train, SENSORS, most=CAP)
     if asked.fit:
+        train = load_fleet(asked.data / "train_FD001.txt.gz", ENGINES).engines
+        model = fit(train, SENSORS, most=CAP)
         MODEL.write_text(json.dumps(model.as_dict(), indent=1) + "\n")
-    told, life = warnings(train, asked.rules), remaining(stored(), test, truth)
-    crossed, cut = cross_validated(train), records(test, truth, asked.rules)
-    figures = {
-        "rules": load(asked.rules).label,
-        "warnings": asdict(told),
-        "test_records": asdict(cut),
-        "remaining_life": {**asdict(life), "rmse_cross_validated": crossed},
-    }
+    figures = measure(asked.data, asked.rules)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps(figures, indent=2) + "\n")
-    sys.stdout.write(
-        f"C-MAPSS FD001, {told.engines} engines run to failure, rules {figures['rules']}\n"
-        f"  first warning 20 to 80 cycles before failure  {told.in_time:6.0%}   (goal 95 %)\n"
-        f"  false alarm in the first half of life         {told.first_half:6.0%}   (goal < 5 %)\n"
-        f"  too early {told.too_early:.0%}, too late or never {told.too_late_or_never:.0%}; "
-        f"lead {told.lead_p05:.0f} / {told.lead_median:.0f} / {told.lead_p95:.0f} cycles "
-        f"(5 % / median / 95 %); {told.events_an_engine:.1f} events an engine\n"
-        f"  test records: {cut.too_early} of {cut.engines} warned too early; of "
-        f"{cut.near} that reach 20 cycles {cut.near_in_time} in time\n"
-        f"Remaining life, {life.engines} test engines, truth capped at {CAP:.0f} cycles\n"
-        f"  RMSE {life.rmse:.1f} cycles (goal < 20), NASA score {life.score:.0f}, "
-        f"{life.within_10:.0%} within 10 cycles\n"
-        f"  truth not capped: RMSE {life.rmse_uncapped:.1f}, score {life.score_uncapped:.0f}; "
-        f"cross-validated on the training engines: RMSE {crossed:.1f}\n"
-    )
-    if not same(model, stored()):
-        sys.stdout.write(f"{MODEL.name} is not what fits now: run again with --fit.\n")
-        return 1
-    return 0
+    sys.stdout.write(told(figures))
+    return 0 if figures["model_is_current"] else 1
 
 
 if __name__ == "__main__":
