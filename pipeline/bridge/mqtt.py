@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import struct
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -17,6 +19,7 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
+from paho.mqtt.client import PUBACK
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -24,6 +27,8 @@ from pipeline.settings import SettingsError
 
 KEEPALIVE_S = 20
 CONNECT_S = 10.0
+_PUBACK = struct.Struct("!BBH")
+"""MQTT 5.0 section 3.4: a PUBACK without reason code and properties, that is, success."""
 _FAILED = 0x80
 """MQTT 5.0 section 2.4: reason codes from here on are errors."""
 _NOBODY = 0x10
@@ -151,16 +156,13 @@ class Inbox(_Connection):
         properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho's
         properties.SessionExpiryInterval = session_expiry_s
         properties.ReceiveMaximum = receive_maximum
-        self._arrived: asyncio.Queue[aiomqtt.Message] = _Arrivals(self.poke)
-        super().__init__(
-            address,
-            client_id,
-            clean_start=False,
-            properties=properties,
-            queue_type=lambda maxsize: self._arrived,  # noqa: ARG005 - the broker bounds it
-        )
-        # Before connecting: a kept session delivers as soon as it is there again.
+        super().__init__(address, client_id, clean_start=False, properties=properties)
+        self._arrived: deque[Message] = deque()  # the broker bounds it: receive_maximum
+        self._acknowledged = bytearray()
+        # Before connecting: a kept session delivers as soon as it is there again. aiomqtt's
+        # own handler would make an object of its own, and check its topic, per message.
         self._paho.manual_ack_set(on=True)
+        self._paho.on_message = self._on_message
 
     async def subscribe(self, topic_filter: str, *, instead_of: str) -> None:
         """Subscribe with QoS 1; RefusedError where the broker will not.
@@ -178,30 +180,33 @@ class Inbox(_Connection):
 
     async def receive(self, limit: int, timeout_s: float) -> list[Message]:
         """At most `limit` messages that are here, or come within so many seconds; may be none."""
-        if not limit or self._arrived.empty():
+        if not limit or not self._arrived:
             await self.wait(timeout_s)
-        out: list[Message] = []
-        while len(out) < limit and not self._arrived.empty():
-            m = self._arrived.get_nowait()
-            out.append(Message(m.topic.value, bytes(m.payload), m.qos, m.mid))
-        return out
+        take = min(limit, len(self._arrived))
+        return [self._arrived.popleft() for _ in range(take)]
+
+    def _on_message(self, _client: Any, _data: Any, message: Any) -> None:  # noqa: ANN401 - paho's
+        self._arrived.append(
+            Message(message.topic, bytes(message.payload), message.qos, message.mid)
+        )
+        self.poke()
 
     def acknowledge(self, message: Message) -> None:
-        """Tell the broker that `message` is safe. Without a connection this does nothing."""
-        if message.qos and self._lost is not None and not self._lost.done():
-            self._paho.ack(message.mid, message.qos)
+        """Tell the broker that `message` is safe. Without a connection this does nothing.
 
+        Acknowledgements of one turn of the event loop leave together: one system call each is
+        a good part of what a message costs.
+        """
+        if message.qos:
+            if not self._acknowledged:
+                asyncio.get_running_loop().call_soon(self._send_acknowledgements)
+            self._acknowledged += _PUBACK.pack(PUBACK, 2, message.mid)
 
-class _Arrivals(asyncio.Queue[aiomqtt.Message]):
-    """aiomqtt's queue of messages; calls back when one is put."""
-
-    def __init__(self, on_put: Callable[[], None]) -> None:
-        super().__init__()
-        self._on_put = on_put
-
-    def put_nowait(self, item: aiomqtt.Message) -> None:
-        super().put_nowait(item)
-        self._on_put()
+    def _send_acknowledgements(self) -> None:
+        packets, self._acknowledged = bytes(self._acknowledged), bytearray()
+        if self._lost is not None and not self._lost.done():
+            # paho sends a packet's bytes as they are, however many packets they make.
+            self._paho._packet_queue(PUBACK, packets, 0, 1)  # noqa: SLF001 - this adapter's purpose
 
 
 class Outbox(_Connection):

@@ -54,7 +54,8 @@ class Loaded:
         self.first += later.first
         for partition, edge in later.edges.items():
             mine = self.edges[partition]
-            mine.extend(mine[-1] + readings for readings in edge[1:])
+            before = mine[-1]
+            mine.extend(before + readings for readings in edge[1:])
 
     def upto(self, messages: Mapping[int, int]) -> int:
         """Readings in the first so many messages of each partition."""

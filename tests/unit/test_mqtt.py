@@ -12,7 +12,7 @@ import paho.mqtt.client as paho
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.bridge.mqtt import Address, ConnectionLostError, Inbox, Outbox
+from pipeline.bridge.mqtt import Address, ConnectionLostError, Inbox, Message, Outbox
 from pipeline.settings import Settings, SettingsError
 from pipeline.wire import kafka
 
@@ -30,12 +30,12 @@ async def test_the_client_acknowledges_by_hand_from_before_it_connects() -> None
     assert list(inspect.signature(client.ack).parameters) == ["mid", "qos"]
 
 
-async def test_arrivals_go_to_our_own_queue_and_wake_the_waiter() -> None:
+async def test_arrivals_come_straight_from_paho_and_wake_the_waiter() -> None:
     box = inbox()
-    assert box._client._queue is box._arrived
     message = paho.MQTTMessage(mid=7, topic=b"telemetry/acme/engine-001")
     message.payload, message.qos = b"{}", 1
-    box._client._on_message(box._client._client, None, message)
+    assert box._client._client.on_message == box._on_message
+    box._client._client.on_message(box._client._client, None, message)
     assert box._wake.is_set()
     (received,) = await box.receive(5, 0.0)
     assert (received.topic, received.payload, received.qos, received.mid) == (
@@ -44,6 +44,24 @@ async def test_arrivals_go_to_our_own_queue_and_wake_the_waiter() -> None:
         1,
         7,
     )
+
+
+async def test_acknowledgements_of_one_turn_are_one_write_of_the_packets_paho_would_send() -> None:
+    box = inbox()
+    sent: list[bytes] = []
+    box._lost = asyncio.get_running_loop().create_future()
+    box._paho._packet_queue = lambda _command, packet, _mid, _qos: sent.append(packet)
+    for mid in (1, 300):
+        box.acknowledge(Message("t", b"", 1, mid))
+    box.acknowledge(Message("t", b"", 0, 0))
+    await asyncio.sleep(0)
+    theirs: list[bytes] = []
+    box._paho._packet_queue = lambda _command, packet, _mid, _qos: theirs.append(packet)
+    for mid in (1, 300):
+        box._paho._send_puback(mid)
+    assert sent == [b"".join(theirs)]
+    names = list(inspect.signature(paho.Client._packet_queue).parameters)
+    assert names[:5] == ["self", "command", "packet", "mid", "qos"]
 
 
 async def test_the_sign_of_a_lost_connection_is_a_future() -> None:
