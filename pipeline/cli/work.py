@@ -9,6 +9,7 @@ from typing import Annotated
 
 import faust
 import typer
+import uvloop
 
 from pipeline import logs
 from pipeline.bridge import service
@@ -32,6 +33,8 @@ def worker(
     """Run one Faust worker. Start more instances of a role to share its partitions."""
     settings = load()
     logs.configure()
+    # Faust's consumer thread makes a loop of its own: the policy serves both.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     app = make_worker(settings, role=role, instance=instance).app
     with held(worker_folder(settings, role, instance)):
         for table in app.tables.values():
@@ -61,4 +64,4 @@ def run_bridge(
             loop.add_signal_handler(sign, stop.set)
         await service.run(settings, instance=f"bridge-{instance}", stop=stop, shared=shared)
 
-    asyncio.run(main())
+    uvloop.run(main())

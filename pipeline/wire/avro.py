@@ -75,6 +75,73 @@ def _names_by_header() -> dict[bytes, str]:
     return {_single_object_header(name): name for name in SCHEMAS}
 
 
+@cache
+def columns_of(name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The schema's head, and the names of its columns: bytes fields at its end, two or more.
+
+    A column of a batch is tens of kilobytes. fastavro would copy each several times on its
+    way; here they are put behind the head, and looked at where they lie, in the same bytes.
+    """
+    whole = schema(name)
+    columns: list[str] = []
+    for field in reversed(whole["fields"]):
+        if field["type"] != "bytes":
+            break
+        columns.insert(0, field["name"])
+    if len(columns) < 2:  # noqa: PLR2004 - a single payload is no column
+        return whole, ()
+    kept = {f["name"] for f in whole["fields"]} - set(columns)
+    text = json.loads(schema_text(name))
+    head = text | {"fields": [f for f in text["fields"] if f["name"] in kept]}
+    return cast("dict[str, Any]", fastavro.parse_schema(head)), tuple(columns)
+
+
+def _length(size: int) -> bytes:
+    """A length as Avro's long: zig-zag, then seven bits a byte, the lowest first."""
+    rest, out = size << 1, bytearray()
+    while rest > 0x7F:  # noqa: PLR2004 - seven bits
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+def _read_length(value: bytes, at: int) -> tuple[int, int]:
+    """The length at `at`, and where what it measures begins; ValueError below 0."""
+    size = shift = 0
+    while True:
+        byte = value[at]
+        at += 1
+        size |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004 - the last byte of a long
+            break
+        shift += 7
+    if size & 1:
+        raise ValueError(at)
+    return size >> 1, at
+
+
+def _with_columns(name: str, value: bytes, start: int) -> dict[str, Any]:
+    """The record in `value` from `start` on; its columns are views of `value`."""
+    head, columns = columns_of(name)
+    try:
+        file = io.BytesIO(value)
+        file.seek(start)
+        record = cast("dict[str, Any]", fastavro.schemaless_reader(file, head))
+        at, view = file.tell(), memoryview(value)
+        for column in columns:
+            size, at = _read_length(value, at)
+            record[column] = view[at : at + size]
+            at += size
+    except Exception as error:
+        msg = f"the bytes do not follow schema {name}: {type(error).__name__}"
+        raise UnreadableError(msg) from error
+    if at > len(value):
+        msg = f"the bytes end before schema {name} does"
+        raise UnreadableError(msg)
+    return record
+
+
 class Codec:
     """Encodes and decodes records of the bundled schemas. Stateless without a registry."""
 
@@ -88,8 +155,13 @@ class Codec:
             out.write(_single_object_header(name))
         else:
             out.write(bytes((CONFLUENT_MAGIC,)) + self._registry.id_of(name).to_bytes(4, "big"))
-        fastavro.schemaless_writer(out, schema(name), dict(record))
-        return out.getvalue()
+        head, columns = columns_of(name)
+        fastavro.schemaless_writer(out, head, dict(record))
+        parts = [out.getvalue()]
+        for column in columns:
+            data = record[column]
+            parts += (_length(len(data)), data)
+        return b"".join(parts) if columns else parts[0]
 
     def decode(self, name: str, value: bytes | None) -> dict[str, Any]:
         """The record in `value`, read as schema `name`; UnreadableError where it is none."""
@@ -97,6 +169,8 @@ class Codec:
             msg = "the message is empty"
             raise UnreadableError(msg)
         writer, start = self._writer_schema(name, value)
+        if writer is schema(name) and columns_of(name)[1]:
+            return _with_columns(name, value, start)
         try:
             record = fastavro.schemaless_reader(
                 io.BytesIO(memoryview(value)[start:]), writer, schema(name)

@@ -73,6 +73,9 @@ class Broker:
         trace: TracebackType | None,
     ) -> None:
         self._stack.stop()
+        if error is None:  # gigabytes; after a failure they may be wanted
+            for name in ("parts", "state", "peer-state"):
+                shutil.rmtree(self.root / name, ignore_errors=True)
 
     @property
     def pids(self) -> tuple[int, ...]:

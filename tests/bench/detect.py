@@ -23,7 +23,7 @@ from tests.bench.command import attempt, parser, repeats
 from tests.bench.load import Loaded, LoadedJson, load, load_json
 from tests.bench.measure import Run
 from tests.bench.screen import Screen
-from tests.bench.shapes import FULL, QUICK, SHAPES, SINGLE, Shape, Sizes
+from tests.bench.shapes import FULL, MILLION, QUICK, SHAPES, SINGLE, Shape, Sizes
 
 ENGINES = (ours.NAME, *theirs.PEERS, theirs.RAW)
 
@@ -156,7 +156,11 @@ def main(arguments: Sequence[str] = ()) -> int:
             finally:
                 # Where a run failed: what was measured before is shown, and not kept.
                 show(console, chosen, bench.runs)
-        report.merge(report.of_detect(bench.runs, report.kept(), quick=chosen.quick))
+        found = report.of_detect(bench.runs, report.kept(), quick=chosen.quick)
+        report.merge(found)
+        if MILLION in chosen.shapes and "bytes_per_series" in found["shapes"][MILLION.name]:
+            bytes_each = found["shapes"][MILLION.name]["bytes_per_series"]
+            console.print(f"A series takes {bytes_each:,} bytes of memory.")
         console.print(f"Written to {report.FILE}.")
 
     return attempt(work)

@@ -37,9 +37,15 @@ class Run:
     """Processor time over time that went to other programs (not Kafka's, not the bench's)."""
     events: int = 0
 
+    @property
+    def readings_per_s_whole(self) -> float:
+        """From the first output until all is committed, so that state written late counts too."""
+        return self.readings / max(self.seconds_total - self.seconds_first, LOOK_S)
+
     def as_json(self) -> dict[str, Any]:
         """For the results file, figures rounded."""
-        return {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
+        figures = asdict(self) | {"readings_per_s_whole": self.readings_per_s_whole}
+        return {k: round(v, 3) if isinstance(v, float) else v for k, v in figures.items()}
 
 
 @dataclass(slots=True, kw_only=True)

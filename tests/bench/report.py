@@ -134,9 +134,14 @@ def peaks(runs: Iterable[Run]) -> dict[str, float]:
 def show(console: Console, shape: Shape, runs: Sequence[Run], *, quick: bool) -> None:
     """One table: every engine that played this shape."""
     title = f"{shape.name}: {shape.says}" + (" (quick: one short run each)" if quick else "")
-    table = Table(title=title, title_justify="left")
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption="readings/s: first to last output; whole: until all is committed",
+        caption_justify="left",
+    )
     table.add_column("engine")
-    for column in ("readings/s", "min - max", "of ours", "peak MB", "cores", "played"):
+    for column in ("readings/s", "min - max", "whole", "of ours", "peak MB", "cores", "played"):
         table.add_column(column, justify="right")
     table.add_column("as")
     found = by_engine(runs)
@@ -147,6 +152,10 @@ def show(console: Console, shape: Shape, runs: Sequence[Run], *, quick: bool) ->
             engine,
             f"{median_rate(some):,.0f}",
             f"{min(each):,.0f} - {max(each):,.0f}",
+            # The others' programs are through with their last output, as far as can be seen.
+            f"{statistics.median(run.readings_per_s_whole for run in some):,.0f}"
+            if engine == OURS
+            else "",
             _ratio(median_rate(some) / ours) if ours else "",
             f"{max(run.peak_rss_mb for run in some):,.0f}",
             f"{statistics.median(run.cpu_cores for run in some):.2f}",

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import fastavro
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,3 +116,28 @@ def _event() -> dict[str, Any]:
     from tests.unit.examples import event  # noqa: PLC0415
 
     return asdict(event())
+
+
+@pytest.mark.parametrize("samples", [0, 1, 40, 5_000])
+def test_columns_are_the_same_bytes_that_fastavro_writes_and_reads(samples: int) -> None:
+    rng = np.random.default_rng(samples)
+    names = [field["name"] for field in schema("telemetry_batch.v1")["fields"]][2:]
+    record = {"devices": ["a/b", "c/ü"], "metrics": ["m"]} | {
+        name: rng.bytes(8 * samples) for name in names
+    }
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, schema("telemetry_batch.v1"), record)
+    ours = Codec().encode("telemetry_batch.v1", record)
+    assert ours[10:] == out.getvalue()
+    back = Codec().decode("telemetry_batch.v1", ours)
+    assert {name: bytes(v) if name in names else v for name, v in back.items()} == record
+
+
+@given(st.data())
+def test_damaged_columns_are_refused(data: st.DataObject) -> None:
+    names = [field["name"] for field in schema("telemetry_batch.v1")["fields"]][2:]
+    record = {"devices": ["a/b"], "metrics": []} | dict.fromkeys(names, bytes(100))
+    good = Codec().encode("telemetry_batch.v1", record)
+    cut = data.draw(st.integers(10, len(good) - 1))
+    with pytest.raises(UnreadableError):
+        Codec().decode("telemetry_batch.v1", good[:cut])
