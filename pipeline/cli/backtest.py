@@ -61,7 +61,7 @@ def backtest(
     # Numba and Arrow come with these: other commands should not wait for them.
     from pipeline.core.backtest import backtest as run  # noqa: PLC0415 - see above
     from pipeline.ops import history  # noqa: PLC0415 - the same
-    from pipeline.ops import plot as drawing
+    from pipeline.ops import plot as drawing  # noqa: PLC0415 - the same
     from pipeline.state import rules_file  # noqa: PLC0415 - the same
 
     if plot is not None:

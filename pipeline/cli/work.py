@@ -19,6 +19,11 @@ from pipeline.state.worker_folder import held, worker_folder
 from pipeline.workers import make_worker
 
 
+class _Worker(faust.Worker):
+    async def _sentinel_task(self) -> None:
+        """Faust sleeps a second here, after everything has ended."""
+
+
 def register(app: typer.Typer) -> None:
     """Put the commands into the program."""
     app.command("worker")(worker)
@@ -40,7 +45,7 @@ def worker(
         for table in app.tables.values():
             folder = Path(app.conf.tabledir)
             asyncio.run(check_local_copy(settings, folder, table.changelog_topic_name))
-        faust.Worker(
+        _Worker(
             app, loglevel="INFO", override_logging=False, redirect_stdouts=False, quiet=True
         ).execute_from_commandline()
 

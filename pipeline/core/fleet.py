@@ -30,9 +30,14 @@ MAX_METRICS: Final = 1_024
 
 (
     C_UNTIL,
-    C_LAST,
     C_DIRTY,
     C_SESSIONS,
+    C_FIRST,
+    C_COUNT,
+    C_ROOM,
+    C_INSIDE,
+    C_OPEN,
+    C_LAST,
     C_FLOOR_SESSION,
     C_FLOOR_START,
     C_START,
@@ -40,11 +45,6 @@ MAX_METRICS: Final = 1_024
     C_LAST_SESSION,
     C_LAST_SEQUENCE,
     C_LAST_TIME,
-    C_FIRST,
-    C_COUNT,
-    C_ROOM,
-    C_INSIDE,
-    C_OPEN,
     C_CORRELATED,
     C_SILENT,
     C_FENCES,
@@ -61,6 +61,8 @@ CORRELATED: whether the correlation id is one of an open episode. SILENT: silenc
 reported. FENCES, PLACED: the fences it is in (bits), and whether a position is known.
 """
 COLUMNS: Final = 20
+STORED: Final = slice(C_LAST, COLUMNS)
+"""The columns that are stored as they are."""
 
 W_SESSION, W_START, W_HIGH, W_FLOOR, W_HIGH_TIME = range(5)
 """Columns of a sequence window: see pipeline.core.dedup."""

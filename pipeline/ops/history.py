@@ -16,11 +16,10 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -122,9 +121,9 @@ def _packed(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _text(path: Path) -> io.TextIOWrapper:
-    file = gzip.open(path, "rb") if _packed(path) else path.open("rb")
-    return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+def _text(path: Path) -> TextIO:
+    opener = gzip.open if _packed(path) else open
+    return cast("TextIO", opener(path, "rt", encoding="utf-8-sig", newline=""))
 
 
 def _header(path: Path) -> list[str]:
@@ -241,14 +240,14 @@ class _UnreadableError(Exception):
 def _cast(text: pa.ChunkedArray, kind: pa.DataType) -> npt.NDArray[np.float64] | None:
     """All of `text` at once; None where Arrow does not take a cell."""
     try:
-        cast = text.cast(kind)
+        found = text.cast(kind)
     except pa.ArrowInvalid:
         return None
-    if pa.types.is_timestamp(kind):
-        # Exact: microseconds of four-digit years have at most 53 bits after the division.
-        return np.floor_divide(cast.cast(pa.int64()).to_numpy(), 1000).astype(np.float64)
-    found: npt.NDArray[np.float64] = cast.to_numpy()
-    return found
+    whole = pa.types.is_timestamp(kind)
+    numbers: npt.NDArray[np.float64] = (found.cast(pa.int64()) if whole else found).to_numpy()
+    if whole:
+        numbers = numbers // 1000
+    return numbers.astype(np.float64)
 
 
 def _times(text: pa.ChunkedArray) -> npt.NDArray[np.float64]:
@@ -364,6 +363,8 @@ def write(path: Path, table: Table, found: Backtest) -> None:
         if not special:
             part.replace(path)
     except OSError as error:
+        if not special:
+            part.unlink(missing_ok=True)
         raise HistoryError(
             f"{path} cannot be written ({error.strerror or error}): name another file with --out."
         ) from error

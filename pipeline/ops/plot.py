@@ -216,9 +216,9 @@ def _panel(
     value.set_ylabel(rule.unit or "value", size=9)
     value.ticklabel_format(axis="y", useOffset=False)
     value.tick_params(labelbottom=False, length=0, axis="x")
-    locator = AutoDateLocator(minticks=4, maxticks=10)
+    locator = AutoDateLocator(minticks=4, maxticks=10)  # type: ignore[no-untyped-call]
     score.xaxis.set_major_locator(locator)
-    score.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    score.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     for axes in (value, score):
         axes.margins(x=0.01)
         axes.tick_params(labelsize=8)

@@ -21,6 +21,7 @@ from pipeline.core.fleet import (
     C_UNTIL,
     NEVER,
     SESSIONS,
+    STORED,
     W_FLOOR,
     W_HIGH,
     WINDOW_COLUMNS,
@@ -31,7 +32,6 @@ from pipeline.state.device_state import (
     EPISODES,
     GROUPS,
     HEAD,
-    KEPT,
     LAYOUT,
     SHORT,
     VERSION,
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from pipeline.core.detect import Detection
     from pipeline.core.fleet import Fleet
     from pipeline.state.device_state import Signature
+
+
+_NOTHING = np.empty(0)
 
 
 class _Series(NamedTuple):
@@ -94,8 +97,9 @@ def _decode(
     row = fleet.add_device(device_id)
     arrays = fleet.arrays
     columns = arrays.columns[row]
-    columns[KEPT] = np.frombuffer(data, "<i8", len(KEPT), at)
-    at += 8 * len(KEPT)
+    kept = columns[STORED]
+    kept[:] = np.frombuffer(data, "<i8", len(kept), at)
+    at += 8 * len(kept)
     # Offsets of different partitions say nothing of each other: after a change of the
     # partition count dedup alone stands against repetition.
     columns[C_UNTIL] = columns[C_LAST] if stored == partition else NEVER
@@ -171,6 +175,8 @@ class _Placed(NamedTuple):
     offsets: npt.NDArray[np.int64]
     """Of each series' row in the device's stretch of the pool."""
     width: int
+    stored: int
+    """Numbers in a stored row."""
     moves: tuple[tuple[int, int, int], ...]
     """What is copied: from, to, and how many float64."""
     words: npt.NDArray[np.int64]
@@ -197,7 +203,7 @@ class Decoder:
         try:
             row, tail, at = _decode(self._detection.fleet, device_id, data, self._partition)
             if tail is not None:
-                series = np.frombuffer(data, "<f8", -1, at) if at < len(data) else np.empty(0)
+                series = np.frombuffer(data, "<f8", -1, at) if at < len(data) else _NOTHING
                 self._place(row, tail, series)
         except (struct.error, ValueError, IndexError) as error:
             raise StateError(
@@ -213,13 +219,14 @@ class Decoder:
         if placed is None:
             placed = _arrange(self._detection, tail, tenant, device_class)
             self._placed[tail, tenant, device_class] = placed
-        stored = sum(one.width for one in _read_tail(tail))
-        if len(series) != stored:
-            raise ValueError(f"{len(series)} numbers where {stored} belong")
+        if len(series) != placed.stored:
+            raise ValueError(f"{len(series)} numbers where {placed.stored} belong")
         base = fleet.add_block(row, placed.metrics, placed.plans, placed.offsets, placed.width)
         pool = fleet.arrays.pool
         for source, to, count in placed.moves:
             pool[base + to : base + to + count] = series[source : source + count]
+        if not fleet.arrays.since[row].any():
+            return  # no lane is in where no episode has begun
         inside = pool[base + placed.words] >= ACTIVE
         if inside.any():
             np.add.at(fleet.arrays.inside[row], placed.lanes[inside], 1)
@@ -257,6 +264,7 @@ def _arrange(detection: Detection, tail: bytes, tenant: str, device_class: str) 
         plans=np.array(plans, dtype=np.int64),
         offsets=np.array(offsets, dtype=np.int64),
         width=to,
+        stored=source,
         moves=_merged(moves),
         words=np.array(words, dtype=np.int64),
         lanes=np.array(lanes, dtype=np.int64),

@@ -17,23 +17,7 @@ import numpy as np
 
 from pipeline.core.dedup import Hashes
 from pipeline.core.detectors.table import DETECTORS
-from pipeline.core.fleet import (
-    C_CORRELATED,
-    C_COUNT,
-    C_FENCES,
-    C_FIRST,
-    C_FLOOR_SESSION,
-    C_FLOOR_START,
-    C_LAST,
-    C_LAST_RECEIVED,
-    C_LAST_SEQUENCE,
-    C_LAST_SESSION,
-    C_LAST_TIME,
-    C_PLACED,
-    C_SESSIONS,
-    C_SILENT,
-    C_START,
-)
+from pipeline.core.fleet import C_COUNT, C_FIRST, C_SESSIONS, STORED
 from pipeline.core.jit import jit
 
 if TYPE_CHECKING:
@@ -49,21 +33,6 @@ if TYPE_CHECKING:
 
 VERSION: Final = 2
 
-KEPT: Final = [
-    C_LAST,
-    C_FLOOR_SESSION,
-    C_FLOOR_START,
-    C_START,
-    C_LAST_RECEIVED,
-    C_LAST_SESSION,
-    C_LAST_SEQUENCE,
-    C_LAST_TIME,
-    C_CORRELATED,
-    C_SILENT,
-    C_FENCES,
-    C_PLACED,
-]
-"""Columns that are stored, in this order."""
 HEAD = struct.Struct("<BBBBIHHHIIQ")
 """Version, windows, buckets, episodes?, layout of detectors, words a window, length of the
 correlation id, metrics, partition; number of the checkpoint, and the seal of the row before
@@ -151,7 +120,7 @@ class Encoder:
                 series = np.empty(total)
         raw, cuts = memoryview(series.view(np.uint8)), (edges * 8).tolist()  # type: ignore[arg-type]
         columns = arrays.columns[chosen]
-        kept = columns[:, KEPT]
+        kept = np.ascontiguousarray(columns[:, STORED])
         counts, sessions = columns[:, C_COUNT].tolist(), columns[:, C_SESSIONS].tolist()
         busy = (arrays.level[chosen] != 0).any(axis=1) | (arrays.since[chosen] != 0).any(axis=1)
         words = arrays.bits.shape[2]

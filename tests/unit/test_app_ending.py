@@ -65,6 +65,7 @@ class Group:
 
 def made(*, member: bool = True) -> tuple[Any, Any, Ending]:
     app: Any = App(Holdings())
+    app.holdings.order.start({P: 0})
     group: Any = Group(member)
     return app, group, Ending(app, app.holdings, group)
 
@@ -134,14 +135,13 @@ async def test_a_stop_lets_the_round_in_hand_end_and_begins_no_other() -> None:
     await rounds.feed(Stream(range(4)))
     loop = asyncio.create_task(end.run(rounds, step))
     idle = asyncio.create_task(end.run(Rounds(app.holdings, step, limit=2), step))
-    await began.wait()
+    await asyncio.wait_for(began.wait(), 30)
     stop = asyncio.create_task(end.stop())
     await asyncio.sleep(0)
     go.set()
     await asyncio.wait_for(stop, 30)
-    offset = app.holdings.acks.in_hand(TP("t", 0))
     assert app.done == ["no more", "store", "commit 2"]
-    assert offset == 2, "the second round was never begun"
+    assert app.holdings.acks.in_hand(P) == 2, "the second round was never begun"
     assert loop.done()
     assert idle.cancelled()
     assert group.leaves
@@ -161,7 +161,7 @@ async def test_a_step_that_waits_for_its_target_is_broken_off(
     rounds = Rounds(app.holdings, step, limit=2)
     await rounds.feed(Stream(range(1)))
     loop = asyncio.create_task(end.run(rounds, step))
-    await began.wait()
+    await asyncio.wait_for(began.wait(), 30)
     await asyncio.wait_for(end.stop(), 30)
     assert loop.cancelled()
     assert app.done == ["no more", "commit None"]

@@ -14,10 +14,10 @@ Floats = npt.NDArray[np.floating]
 
 MINUTE = 60_000.0
 START = 1_790_000_000_000.0
-PARAM = np.array(novelty.DEFAULTS)
+PARAM = np.array(list(novelty.DEFAULTS.values()))
 
 seeds = st.integers(0, 2**32 - 1)
-lengths = st.integers(70, 400)
+lengths = st.integers(190, 500)
 
 
 def scores(values: Floats | list[float], times: Floats | None = None) -> F64:
@@ -93,11 +93,11 @@ def test_a_constant_series_scores_nothing(value: float, length: int) -> None:
 @settings(deadline=None)
 @given(seeds, lengths)
 def test_nothing_scores_before_the_warm_up_is_over(seed: int, length: int) -> None:
-    assert not scores(walk(seed, length))[:64].any()
+    assert not scores(walk(seed, length))[:180].any()
 
 
 @settings(deadline=None)
-@given(seeds, st.integers(100, 2000), st.floats(30.0, 1e6), st.sampled_from([-1, 1]))
+@given(seeds, st.integers(190, 2000), st.floats(30.0, 1e6), st.sampled_from([-1, 1]))
 def test_a_jump_of_the_level_alarms_at_its_first_reading(
     seed: int, length: int, jump: float, sign: int
 ) -> None:
@@ -147,11 +147,54 @@ def test_alarms_on_plain_noise_grow_rarer_with_age() -> None:
     assert alarms(found[25_000:]) < alarms(found[:25_000]) <= 15
 
 
-@pytest.mark.parametrize("times", [[START] * 200, START - MINUTE * np.arange(200)])
+@pytest.mark.parametrize("times", [[START] * 300, START - MINUTE * np.arange(300)])
 def test_time_may_stand_still_or_go_back(times: list[float] | F64) -> None:
-    values = np.random.default_rng(4).normal(size=200)
+    values = np.random.default_rng(4).normal(size=300)
     values[-1] = 1000.0
     assert scores(values, np.asarray(times))[-1] >= novelty.ENTER
+
+
+def healthy(seed: int, rows: int, apart_s: float) -> tuple[F64, F64]:
+    """AR(1) noise of size 1 on a daily wave of size 3."""
+    random = np.random.default_rng(seed)
+    noise = random.normal(size=rows)
+    for row in range(1, rows):
+        noise[row] = 0.9 * noise[row - 1] + math.sqrt(1.0 - 0.9**2) * noise[row]
+    times: F64 = START + random.random() * 86_400_000.0 + 1000.0 * apart_s * np.arange(rows)
+    wave: F64 = 3.0 * np.sin(times * (2.0 * math.pi / 86_400_000.0))
+    return noise + wave, times
+
+
+def test_a_healthy_series_with_a_reading_a_second_alarms_less_than_once_a_week() -> None:
+    # 100 series of 3,000 s are half a week.
+    assert sum(alarms(scores(*healthy(seed, 3000, 1.0))) for seed in range(100)) == 0
+
+
+@pytest.mark.parametrize("apart_s", [1.0, 10.0, 60.0, 300.0])
+def test_a_spike_far_outside_alarms_however_often_a_device_sends(apart_s: float) -> None:
+    values, times = healthy(7, 3000, apart_s)
+    values[-1] += 20.0
+    assert scores(values, times)[-1] >= novelty.ENTER
+
+
+def test_readings_as_far_apart_as_apart_s_are_all_judged_by_the_threshold() -> None:
+    values = walk(0, 2000)
+    times = START + 5 * MINUTE * np.arange(2000)
+    slower = START + 20 * MINUTE * np.arange(2000)
+    shares = [alarms(scores(values, when)) for when in (times, slower)]
+    assert shares[0] > 0
+    assert abs(shares[0] - shares[1]) <= 2
+    assert alarms(scores(values, START + 1000.0 * np.arange(2000))) < shares[0]
+
+
+def test_an_alarm_is_explained_by_what_was_expected() -> None:
+    state = np.zeros(novelty.FIELDS)
+    for row in range(1000):
+        novelty.step(state, PARAM, 20.0 + (-1.0) ** row, START + 5 * MINUTE * row)
+    novelty.step(state, PARAM, 90.0, START + 5 * MINUTE * 1000)
+    explained = novelty.explain(state, PARAM, 90.0)
+    assert explained["expected"] == pytest.approx(20.0, abs=5.0)
+    assert 0.5 < explained["usual_distance"] < 2.0
 
 
 @given(st.floats(0.0, 1e300), st.floats(0.0, 1e300))
@@ -165,5 +208,5 @@ def test_confidence_is_continuous_at_the_threshold() -> None:
 
 
 def test_state_and_parameters_are_as_many_as_declared() -> None:
-    assert len(novelty.DEFAULTS) == len(novelty.PARAMS)
+    assert tuple(novelty.DEFAULTS) == novelty.PARAMS
     assert novelty.FIELDS <= 40

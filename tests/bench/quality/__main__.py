@@ -37,6 +37,12 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     errors = Console(stderr=True, soft_wrap=True)
     console = Console(width=None if sys.stdout.isatty() else 110)
+    if not (asked.cmapss / "train_FD001.txt.gz").exists():
+        errors.print(
+            f"The C-MAPSS files are not in {asked.cmapss}: name their folder with --cmapss.",
+            highlight=False,
+        )
+        return 1
     try:
         rules = load(asked.rules)
         every = nab.load(asked.data)
@@ -46,10 +52,6 @@ def main(arguments: Sequence[str]) -> int:
             task = bar.add_task("nab", total=len(every))
             measured = report.measure(every, rules, lambda: bar.advance(task))
         report.print_nab(console, measured, rules.label)
-        if not (asked.cmapss / "train_FD001.txt.gz").exists():
-            raise SettingsError(
-                f"The C-MAPSS files are not in {asked.cmapss}: name their folder with --cmapss."
-            )
         engines = cmapss.measure(asked.cmapss, asked.rules)
     except (FileNotFoundError, SettingsError, RulesFileError) as error:
         errors.print(str(error), markup=False, highlight=False)

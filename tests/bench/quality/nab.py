@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(error, file=sys.stderr)  # noqa: T201 - it talks to a person
         return 1
-    param = np.array(novelty.DEFAULTS)
+    param = np.array(list(novelty.DEFAULTS.values()))
     judged = [
         judge(
             one,
