@@ -348,9 +348,7 @@ class Teller:
         found = self._state(slot, number)
         if found is None:
             return {}
-        explained: dict[str, float] = getattr(DETECTORS[number].module, "explain", lambda *_: {})(
-            *found, value
-        )
+        explained: dict[str, float] = DETECTORS[number].module.explain(*found, value)
         return explained
 
     def _state(

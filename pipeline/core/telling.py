@@ -29,10 +29,7 @@ def summary(
 
 def confidence(detector: str, score: float, enter_samples: int) -> float:
     """0 to 1: what it means is said in the detector's own `confidence`."""
-    module = BY_NAME[detector].module
-    if detector == "novelty":
-        return float(min(1.0, max(0.0, module.confidence(score))))
-    sure: float = module.confidence(score, enter_samples)
+    sure: float = BY_NAME[detector].module.confidence(score, enter_samples)
     return min(1.0, max(0.0, sure))
 
 
@@ -78,8 +75,7 @@ def _stuck(_value: float, e: Mapping[str, float], unit: str) -> str:
 
 
 def _novelty(value: float, e: Mapping[str, float], unit: str) -> str:
-    expected = e.get("expected", value)
-    return f"behaves as never before ({value:.6g}{unit}, expected {expected:.6g}{unit})"
+    return f"is rare for this series ({value:.6g}{unit}, expected {e['expected']:.6g}{unit})"
 
 
 def _seasonal(value: float, e: Mapping[str, float], unit: str) -> str:

@@ -14,6 +14,7 @@ The file is UTF-8 with a header line. Columns `timestamp` and `value` must be th
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import re
@@ -364,7 +365,8 @@ def write(path: Path, table: Table, found: Backtest) -> None:
             part.replace(path)
     except OSError as error:
         if not special:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
         raise HistoryError(
             f"{path} cannot be written ({error.strerror or error}): name another file with --out."
         ) from error

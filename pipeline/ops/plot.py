@@ -120,7 +120,7 @@ def draw(path: Path, history: History, found: Backtest, rules: Rules) -> None:
     panels, left_out = choose(history, found)
     detectors = sorted({event.detector for event in found.events})
     marks = {name: _MARKS[n % len(_MARKS)] for n, name in enumerate(detectors)}
-    head, foot = 1.05, 0.5
+    head, foot = 0.98, 0.5
     height = _HEIGHT * len(panels) + head + foot
     figure = Figure(figsize=(_WIDTH, height), dpi=130)
     grid = figure.add_gridspec(
@@ -184,9 +184,9 @@ def _panel(
     scores = found.score[rows]
     flagged = found.flagged[rows]
     names = np.array([found.detector[row] for row in rows.tolist()])
-    thin = _thinned(x)
+    thin = thinned(x)
     value.plot(time[thin], x[thin], color=_LINE, linewidth=0.8, zorder=2)
-    thin = _thinned(scores)
+    thin = thinned(scores)
     score.plot(time[thin], np.minimum(scores[thin], _MOST_SCORE), color=_LINE, linewidth=0.7)
     score.fill_between(
         time[thin],
@@ -253,12 +253,15 @@ def _mark(
     if len(at) > _LABELS:
         return
     axes.margins(y=0.18)
+    # Near the right edge there is no room to the right of a mark.
+    late = time > time[0] + (time[-1] - time[0]) * 0.92
     for n, row in enumerate(at.tolist()):
         axes.annotate(
             str(names[row]),
             (time[row], x[row]),
-            xytext=(4, 9 if n % 2 == 0 else -15),
+            xytext=(-5 if late[row] else 5, 9 if n % 2 == 0 else -15),
             textcoords="offset points",
+            ha="right" if late[row] else "left",
             size=8,
             color=marks[str(names[row])][0],
             zorder=4,
@@ -266,7 +269,7 @@ def _mark(
         )
 
 
-def _thinned(x: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def thinned(x: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Rows to draw: all, or least and greatest of equal groups, so that no peak is lost."""
     if len(x) <= _POINTS:
         return np.arange(len(x))

@@ -160,7 +160,7 @@ def healthy(seed: int, rows: int, apart_s: float) -> tuple[F64, F64]:
     noise = random.normal(size=rows)
     for row in range(1, rows):
         noise[row] = 0.9 * noise[row - 1] + math.sqrt(1.0 - 0.9**2) * noise[row]
-    times: F64 = START + random.random() * 86_400_000.0 + 1000.0 * apart_s * np.arange(rows)
+    times = START + random.random() * 86_400_000.0 + 1000.0 * apart_s * np.arange(float(rows))
     wave: F64 = 3.0 * np.sin(times * (2.0 * math.pi / 86_400_000.0))
     return noise + wave, times
 

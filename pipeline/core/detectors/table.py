@@ -38,9 +38,7 @@ def _row(name: str, event_type: str, module: ModuleType) -> Detector:
         event_type=event_type,
         fields=module.FIELDS,
         params=module.PARAMS,
-        defaults=dict(module.DEFAULTS)
-        if not isinstance(module.DEFAULTS, tuple)
-        else dict(zip(module.PARAMS, module.DEFAULTS, strict=True)),
+        defaults=module.DEFAULTS,
         module=module,
     )
 

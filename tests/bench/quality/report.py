@@ -27,8 +27,8 @@ PUBLISHED: Mapping[str, float] = {
 }
 """Standard profile, worked out from the detectors' published flags for these very 31 series."""
 CROSS_VALIDATED = 74.2
-"""Parameters chosen without the folder that is judged. A search of many minutes, so it is not
-done here: how it was done, and what it is worth, stands in infra/adr/0004-detection.md."""
+"""Of novelty alone, its parameters chosen without the folder that is judged. A search of many minutes, so it is not
+done here: how it was done, and what it is worth, stands in infra/adr/0011-novelty.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ def print_nab(console: Console, measured: Measured, rules: str) -> None:
     ranked = {
         **PUBLISHED,
         f"Fieldline, {rules}": measured.score,
-        "  the same, cross-validated by folder": CROSS_VALIDATED,
+        "  its novelty, cross-validated by folder": CROSS_VALIDATED,
     }
     for name, score in sorted(ranked.items(), key=lambda pair: -pair[1]):
         table.add_row(name, f"{score:.1f}", style="" if name in PUBLISHED else "bold")
