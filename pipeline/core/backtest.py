@@ -31,6 +31,7 @@ class History:
     """Readings in the order in which they came, shape (rows,) each.
 
     `time_ms` is event time, ms since the Unix epoch; a value that is not finite is a gap.
+    Rows of one device and one time are one sample: see `_samples`.
     """
 
     device: Sequence[str]
@@ -68,44 +69,105 @@ def backtest(
     trace = np.zeros((rows, 2))
     devices, device = _numbered(history.device)
     metrics, metric = _numbered(history.metric)
-    order = _sequence(device)
+    order, first_of = _samples(device, metric, history.time_ms)
+    edges = np.append(first_of, rows)
+    sample_device = device[order[first_of]]
+    sequence = _sequence(sample_device)
     flagged = np.zeros(rows, dtype=np.bool_)
     raised: dict[int, str] = {}
     events: list[BusinessEvent] = []
-    for first in range(0, rows, ROWS_AT_ONCE):
-        part = slice(first, min(first + ROWS_AT_ONCE, rows))
-        size = part.stop - part.start
+    first = 0
+    while first < len(first_of):
+        last = int(np.searchsorted(edges, edges[first] + ROWS_AT_ONCE, side="right")) - 1
+        part = slice(first, max(last, first + 1))
+        readings = slice(int(edges[part.start]), int(edges[part.stop]))
+        chosen = order[readings]
+        time_ms = history.time_ms[order[first_of[part]]]
         batch = TelemetryBatch(
             devices=devices,
             metrics=metrics,
-            sample_device=device[part],
-            sample_session=np.ones(size, dtype=np.int64),
-            sample_seq=order[part],
-            sample_time_ms=history.time_ms[part],
-            sample_received_ms=history.time_ms[part],
-            sample_readings=np.ones(size, dtype=np.int32),
-            reading_metric=metric[part],
-            reading_value=history.value[part],
+            sample_device=sample_device[part],
+            sample_session=np.ones(len(time_ms), dtype=np.int64),
+            sample_seq=sequence[part],
+            sample_time_ms=time_ms,
+            sample_received_ms=time_ms,
+            sample_readings=np.diff(edges[part.start : part.stop + 1]).astype(np.int32),
+            reading_metric=metric[chosen],
+            reading_value=history.value[chosen],
         )
         at = At(topic="history", partition=0, offset=first)
-        [decision] = detection.apply([(at, batch)], trace[part])
-        # A device's rows are numbered from 0: with the device, that names the row.
-        place = (
-            {(devices[device[row]], int(order[row])): row for row in range(part.start, part.stop)}
-            if decision.events
-            else {}
-        )
-        for event in decision.events:
-            row = place[event.device_id, event.source.sequence]
-            flagged[row] = True
-            raised.setdefault(row, event.detector)
-            events.append(event)
-        progress(part.stop)
-    names = [
-        raised.get(row) or (DETECTORS[int(number)].name if score > 0 else "")
-        for row, (score, number) in enumerate(trace.tolist())
-    ]
-    return Backtest(score=trace[:, 0], flagged=flagged, detector=names, events=events)
+        [decision] = detection.apply([(at, batch)], trace[readings])
+        if decision.events:
+            # Device, number among its samples and metric name the row.
+            names = zip(
+                np.repeat(sample_device[part], batch.sample_readings).tolist(),
+                np.repeat(sequence[part], batch.sample_readings).tolist(),
+                batch.reading_metric.tolist(),
+                strict=True,
+            )
+            place = {
+                (devices[d], n, metrics[m]): row
+                for (d, n, m), row in zip(names, chosen.tolist(), strict=True)
+            }
+            begins = {
+                (devices[d], n): int(order[row])
+                for d, n, row in zip(
+                    sample_device[part].tolist(),
+                    sequence[part].tolist(),
+                    first_of[part].tolist(),
+                    strict=True,
+                )
+            }
+            for event in decision.events:
+                sample = event.device_id, event.source.sequence
+                # A fence is crossed by the device as a whole: its sample's first row tells it.
+                row = place.get((*sample, event.metric), begins[sample])
+                flagged[row] = True
+                raised.setdefault(row, event.detector)
+                events.append(event)
+        progress(readings.stop)
+        first = part.stop
+    score, number = np.empty(rows), np.empty(rows, dtype=np.int64)
+    score[order], number[order] = trace[:, 0], trace[:, 1]
+    table = [detector.name for detector in DETECTORS]
+    detector = [table[n] if over else "" for n, over in zip(number, score > 0, strict=True)]
+    for row, name in raised.items():
+        detector[row] = name
+    return Backtest(score=score, flagged=flagged, detector=detector, events=events)
+
+
+def _samples(
+    device: npt.NDArray[np.int32], metric: npt.NDArray[np.int32], time_ms: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows in the order in which they are judged, and where in it each sample begins.
+
+    Metrics of one device at one time are one sample, as live: rules may ask how many metrics
+    agree. Files often have one metric after the other; so rows go by time, unless that would
+    change the order within a series (local clocks fall back an hour in autumn): then all stay
+    as they came.
+    """
+    rows = len(device)
+    came = np.arange(rows)
+    if not rows or len(np.unique(metric)) == 1:
+        return came, came
+    series = device.astype(np.int64) * (int(metric.max()) + 1) + metric
+    by_series = np.argsort(series, kind="stable")
+    again = series[by_series[1:]] == series[by_series[:-1]]
+    later = np.diff(time_ms[by_series])
+    # A series that has a time twice in a row: its second reading is of another sample.
+    turn = np.zeros(rows, dtype=np.int64)
+    twice = again & (later == 0)
+    if twice.any():
+        starts = np.maximum.accumulate(np.where(np.append(False, twice), 0, came))
+        turn[by_series] = came - starts
+    sorts = not (again & (later < 0)).any()
+    order = np.lexsort((turn, device, time_ms)) if sorts else came
+    fresh = np.ones(rows, dtype=np.bool_)
+    fresh[1:] = False
+    for column in (device, time_ms, turn):
+        held = column[order]
+        fresh[1:] |= held[1:] != held[:-1]
+    return order, np.flatnonzero(fresh)
 
 
 def _numbered(names: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
@@ -115,7 +177,7 @@ def _numbered(names: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int
 
 
 def _sequence(device: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Each row's number among its device's rows."""
+    """Each sample's number among its device's samples."""
     order = np.argsort(device, kind="stable")
     counts = np.bincount(device) if len(device) else np.zeros(0, dtype=np.int64)
     starts = np.repeat(np.cumsum(counts) - counts, counts)

@@ -15,9 +15,11 @@ from pipeline.cli import backtest as command
 from pipeline.core.backtest import History, backtest
 from pipeline.core.registry import Registry
 from pipeline.settings import SettingsError
+from pipeline.simulate.cmapss import CYCLE_MS, SENSORS, load_fleet
 from pipeline.state.rules_file import RulesFileError, load, parse
 from tests.bench.quality import nab, report
 from tests.bench.quality.__main__ import main as quality
+from tests.bench.quality.cmapss import moments
 from tests.bench.quality.nab import Series
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,3 +211,65 @@ def test_a_series_is_judged_from_an_empty_state(tmp_path: Path) -> None:
     rules = load(DEFAULTS)
     alone = report.measure(every[1:], rules)
     assert report.measure(every, rules).judged[1] == alone.judged[0]
+
+
+AGREE = LIMIT.replace("leave_samples: 1}", "leave_samples: 1, agree: 2}")
+
+
+def two_metrics(*order: int) -> History:
+    """Two metrics of one device, over the limit together at the third of four times."""
+    metric = ["a", "b"] * 4
+    value = np.array([1, 1, 20, 1, 20, 20, 1, 1], dtype=float)
+    time_ms = np.repeat(np.arange(4), 2) * 1000
+    rows = list(order) or list(range(8))
+    return History(
+        device=["acme/p"] * 8,
+        metric=[metric[row] for row in rows],
+        time_ms=time_ms[rows],
+        value=value[rows],
+    )
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5, 6, 7), (0, 2, 4, 6, 1, 3, 5, 7)])
+def test_metrics_of_one_device_and_time_are_one_sample(order: tuple[int, ...]) -> None:
+    found = backtest(two_metrics(*order), parse(AGREE, "rules"), Registry())
+    assert [order[row] for row in np.flatnonzero(found.flagged)] == [4]
+    assert [event.source.sequence for event in found.events] == [2]
+
+
+def test_a_series_whose_time_goes_back_is_judged_in_the_order_of_the_file() -> None:
+    history = History(
+        device=["acme/p"] * 4,
+        metric=["a", "b", "a", "b"],
+        time_ms=np.array([5000, 5000, 1000, 1000]),
+        value=np.array([20.0, 20.0, 1.0, 1.0]),
+    )
+    found = backtest(history, parse(AGREE, "rules"), Registry())
+    assert np.flatnonzero(found.flagged).tolist() == [0]
+    assert [event.source.sequence for event in found.events] == [0]
+
+
+def test_a_metric_twice_at_one_time_is_two_samples() -> None:
+    history = History(
+        device=["acme/p"] * 4,
+        metric=["a", "b", "a", "b"],
+        time_ms=np.full(4, 1000),
+        value=np.array([1.0, 1.0, 20.0, 20.0]),
+    )
+    found = backtest(history, parse(AGREE, "rules"), Registry())
+    assert found.flagged.tolist() == [False, False, True, False]
+    assert found.events[0].source.sequence == 1
+
+
+def test_an_engine_in_a_file_alarms_as_the_same_engine_does_live() -> None:
+    values = load_fleet(engines=1).engines[0]
+    cycles = len(values)
+    history = History(
+        device=["quality/engine-001"] * (cycles * len(SENSORS)),
+        metric=list(SENSORS) * cycles,
+        time_ms=np.repeat(np.arange(cycles) * CYCLE_MS, len(SENSORS)),
+        value=values.ravel(),
+    )
+    found = backtest(history, load(DEFAULTS), Registry())
+    live = moments(values, "engine-001", DEFAULTS)
+    assert [(event.source.sequence, event.severity) for event in found.events] == live

@@ -203,7 +203,7 @@ def test_a_detector_that_suddenly_raises_more_tells_of_itself() -> None:
         for n in range(9_000)
     )
     detection = Detection(rules, Registry(), window=64)
-    events = []
+    events: list[BusinessEvent] = []
     for n, sample in enumerate(samples):
         at = At(topic="t", partition=0, offset=n)
         for decision in detection.apply([(at, pack([sample]))]):

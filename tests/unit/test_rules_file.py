@@ -47,7 +47,8 @@ def test_the_shipped_rules_mean_for_engines_what_they_always_meant() -> None:
     ]
     assert rules.of("T2").of("limit") is None
     assert rules.of("unheard_of") is rules.defaults
-    assert {rule.detector for rule in rules.defaults.detectors} == {"zscore", "novelty"}
+    assert {rule.detector for rule in rules.defaults.detectors} == {"novelty"}
+    assert rules.of("T30").of("novelty") is None
     assert rules.label == "fieldline-default@2"
 
 

@@ -25,10 +25,10 @@ PUBLISHED: Mapping[str, float] = {
     "Relative Entropy": 52.1,
     "Windowed Gaussian": 37.4,
 }
-"""Standard profile, worked out from the detectors' published flags for these very 31 series."""
+"""Standard profile, on these very 31 series; taken over, not measured here."""
 CROSS_VALIDATED = 74.2
-"""Of novelty alone, its parameters chosen without the folder that is judged. A search of many minutes, so it is not
-done here: how it was done, and what it is worth, stands in infra/adr/0011-novelty.md."""
+"""Of novelty alone, its parameters chosen without the folder that is judged. That is a search
+of many minutes, so it is not done here: how it was done stands in infra/adr/0011-novelty.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
