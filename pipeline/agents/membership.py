@@ -26,7 +26,7 @@ from faust.transport.drivers.aiokafka import (
     ConsumerRebalanceListener,
 )
 
-from pipeline.agents.recovery import SeekingConsumer
+from pipeline.agents.changelog import ChangelogConsumer
 
 log = structlog.get_logger(__name__)
 
@@ -129,6 +129,6 @@ class _Thread(AIOKafkaConsumerThread):
         return client
 
 
-class _Consumer(SeekingConsumer):
+class _Consumer(ChangelogConsumer):
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)

@@ -11,9 +11,8 @@ read in faust 0.15.3, tables/recovery.py:
 - At the end it seeks the streams to their committed offsets while messages already flow, and
   then empties all queues. A message that was read between the two is lost: of a stream for
   good, of a standby's changelog from its local copy, which nobody notices until it takes over.
-  Here the flow stands still from before the seek until after.
-- What comes from a fetch while the flow stands still is dropped; Faust then seeks the streams
-  back, and not the standbys. Here both are.
+  Here the flow stands still from before the seek until after (and pipeline.agents.changelog
+  uses no queue).
 - Nothing bounds the whole. Here `limit_s` does, from the beginning of a rebalance on.
 
 A worker that was ended here starts again and reads on where it stood: what was recovered is
@@ -25,13 +24,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from time import monotonic
-from typing import Any, Never, cast
+from typing import Any, Never
 
 import structlog
 from aiokafka.errors import KafkaTimeoutError
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
-from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 from mode import Service
 
@@ -42,8 +40,6 @@ log = structlog.get_logger(__name__)
 LOOK_S = 1.0
 _SURE = 3
 """Looks at which nothing moves before an end without a record is believed."""
-_TURNS = 5
-_TURN_S = 0.002
 _ANSWER_SHARE = 0.8
 """Of Faust's own waiting time, after which it would go on without the answer."""
 
@@ -74,20 +70,21 @@ class BoundedRecovery(Recovery):
                         f"Table recovery ended early: {_where(tp, offset, end)}; the worker "
                         f"starts again, and if it says this twice, {self._mend}."
                     )
-            await self._stand_still()
+            self._stand_still()
         await super().on_recovery_completed(generation_id)
 
-    async def _stand_still(self) -> None:
-        """Stop the flow, until Faust has sought all and resumes it, and have the queue applied."""
+    def _stand_still(self) -> None:
+        """Stop the flow, until Faust has sought all and resumes it."""
         self.app.consumer.stop_flow()
         self.app.flow_control.suspend()
-        # Faust's fetcher may be handing over one message more, in this very turn of the loop.
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
-        while not self.tables.changelog_queue.empty():  # noqa: ASYNC110 - Faust's task empties it
-            await asyncio.sleep(_TURN_S)
+
+    def signal_end(self) -> None:
+        """To be called when records were applied, and the flow is on."""
+        if self.in_recovery and not self.need_recovery():
+            self.signal_recovery_end.set()
 
     async def _build_highwaters(self, consumer: Any, tps: Any, *rest: Any) -> None:  # noqa: ANN401 - Faust's own
+        self.signal_recovery_end.clear()
         await self._answered(super()._build_highwaters(consumer, tps, *rest), "ends", tps)
 
     async def _build_offsets(self, consumer: Any, tps: Any, *rest: Any) -> None:  # noqa: ANN401 - Faust's own
@@ -121,7 +118,7 @@ class BoundedRecovery(Recovery):
         """Take a partition as recovered whose last offsets hold no record."""
         still: dict[TP, tuple[int | None, int | None, int]] = {}
         for tp, remaining in self.active_remaining().items():
-            if remaining <= 0 or not self.tables.changelog_queue.empty():
+            if remaining <= 0:
                 continue
             offset, position = self.active_offsets[tp], position_of(self.app, tp)
             last_offset, last_position, looks = self._still.get(tp, (None, None, 0))
@@ -138,6 +135,7 @@ class BoundedRecovery(Recovery):
                 )
                 self.active_offsets[tp] = end
         self._still = still
+        self.signal_end()
 
     def _too_long(self) -> None:
         """Say what recovery waits for, and end."""
@@ -156,23 +154,6 @@ class BoundedRecovery(Recovery):
             f"{_where(first, offset, end, position_of(self.app, first))}{more}; raise "
             f"FIELDLINE_RECOVERY_S where it only needs longer, else {self._mend}."
         )
-
-
-class SeekingConsumer(Consumer):
-    """Faust's consumer; where it seeks the streams back, the standbys are too."""
-
-    async def perform_seek(self) -> None:
-        """Read on behind what is committed and, for standbys, what is applied."""
-        seeking = self._seek_all()
-        await answered(self.app, seeking, f"what group {self.app.conf.id} has committed")
-
-    async def _seek_all(self) -> None:
-        await super().perform_seek()
-        recovery = cast("TableManager", self.app.tables).recovery
-        ours = recovery.standby_tps & self.assignment()
-        if ours:
-            # What was applied is read once more and ignored, as Faust does at its start.
-            await self.seek_wait({tp: max(recovery.standby_offsets[tp] or 0, 0) for tp in ours})
 
 
 async def answered(app: Any, asking: Coroutine[Any, Any, None], what: str) -> None:  # noqa: ANN401 - Faust has no types
