@@ -194,7 +194,7 @@ class Worker:
 
     def agent(self, channel: Any, step: Step, *, name: str, limit: int) -> None:  # noqa: ANN401
         """Register an agent: `step` gets the events of `channel` in rounds of up to `limit`."""
-        rounds = Rounds(self.holdings, step, limit=limit)
+        rounds = Rounds(self.holdings, limit=limit)
 
         @self.app.agent(channel, name=name, concurrency=1)
         async def feed(stream: Any) -> None:  # noqa: ANN401

@@ -19,7 +19,6 @@ import structlog
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 
-from pipeline.agents.halt import guarded
 from pipeline.core.acks import AckTracker
 from pipeline.core.continuity import Arrival, Continuity
 
@@ -75,9 +74,8 @@ Step = Callable[[Round], Awaitable[object]]
 class Rounds:
     """One agent's queue and loop. A round has at most `limit` events."""
 
-    def __init__(self, holdings: Holdings, step: Step, *, limit: int) -> None:
+    def __init__(self, holdings: Holdings, *, limit: int) -> None:
         self._holdings = holdings
-        self._step = step
         self._limit = limit
         self._queue: asyncio.Queue[tuple[int, Any]] = asyncio.Queue(2 * limit)
 
@@ -95,11 +93,6 @@ class Rounds:
                 continue
             self._holdings.acks.hand(message.tp, message.offset)
             await self._queue.put((epoch, event))
-
-    async def run(self) -> None:
-        """Process rounds for ever."""
-        while True:
-            await guarded(self._step, await self.next())
 
     async def next(self) -> Round:
         """The next round: at least one event, and what else has come, up to the limit."""

@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.console import Console
 
-from pipeline.cli import backtest, deadletters, feedback, look, play, rules, work
+from pipeline.cli import backtest, deadletters, feedback, look, play, rules, state, work
 from pipeline.cli.errors import sentence
 from pipeline.settings import SettingsError, load
 
@@ -26,6 +26,7 @@ backtest.register(app)
 app.add_typer(deadletters.app, name="dlq")
 app.add_typer(rules.app, name="rules")
 app.add_typer(feedback.app, name="feedback")
+app.add_typer(state.app, name="state")
 
 
 def run() -> None:

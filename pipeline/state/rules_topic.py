@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 READ_S: Final = 30.0
 """Longest wait at the start until the topic is read."""
 _POLL_MS: Final = 500
+_CANCEL_S: Final = 2.0
 _LOOK_S: Final = 5.0
 """How often a topic that is not there is looked for, and pause after an error, seconds."""
 
@@ -64,6 +65,7 @@ class RulesTopic:
         self._told: set[tuple[int, str]] = set()
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[Any] | None = None
 
     @property
     def latest(self) -> Rules:
@@ -86,6 +88,7 @@ class RulesTopic:
         KafkaError where the broker does not answer.
         """
         self._consumer = kafka.consumer(self._settings, client_id="fieldline-rules")
+        self._starting = asyncio.current_task()
         try:
             async with asyncio.timeout(seconds):
                 await self._consumer.start()
@@ -101,11 +104,20 @@ class RulesTopic:
         except BaseException:  # also a cancellation must not leave the client open
             await self.stop()
             raise
+        finally:
+            self._starting = None
         log.info("rules in force", rules=self._latest.label, versions=len(self._versions))
         self._task = asyncio.create_task(self._follow(self._consumer))
 
     async def stop(self) -> None:
-        """Stop following; `latest` and `version` still answer. May be called again."""
+        """Stop following; `latest` and `version` still answer. May be called again.
+
+        A start that is under way is cancelled: it must not find its consumer closed.
+        """
+        starting, self._starting = self._starting, None
+        if starting is not None and starting is not asyncio.current_task():
+            starting.cancel()
+            await asyncio.wait({starting}, timeout=_CANCEL_S)
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

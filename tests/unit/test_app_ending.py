@@ -131,10 +131,10 @@ async def test_a_stop_lets_the_round_in_hand_end_and_begins_no_other() -> None:
         app.done.append("store")
 
     end.before_stop.append(store)
-    rounds = Rounds(app.holdings, step, limit=2)
+    rounds = Rounds(app.holdings, limit=2)
     await rounds.feed(Stream(range(4)))
     loop = asyncio.create_task(end.run(rounds, step))
-    idle = asyncio.create_task(end.run(Rounds(app.holdings, step, limit=2), step))
+    idle = asyncio.create_task(end.run(Rounds(app.holdings, limit=2), step))
     await asyncio.wait_for(began.wait(), 30)
     stop = asyncio.create_task(end.stop())
     await asyncio.sleep(0)
@@ -158,7 +158,7 @@ async def test_a_step_that_waits_for_its_target_is_broken_off(
         began.set()
         await asyncio.Event().wait()
 
-    rounds = Rounds(app.holdings, step, limit=2)
+    rounds = Rounds(app.holdings, limit=2)
     await rounds.feed(Stream(range(1)))
     loop = asyncio.create_task(end.run(rounds, step))
     await asyncio.wait_for(began.wait(), 30)

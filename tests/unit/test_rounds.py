@@ -8,7 +8,7 @@ from typing import Any
 
 from faust.types import TP
 
-from pipeline.agents.rounds import Holdings, Round, Rounds, TrackedConsumer, tracked
+from pipeline.agents.rounds import Holdings, Rounds, TrackedConsumer, tracked
 
 P = TP("t", 0)
 
@@ -38,14 +38,10 @@ class Stream:
             yield Event(offset)
 
 
-async def nothing(_: Round) -> None:
-    raise AssertionError("the tests take the rounds themselves")
-
-
 async def test_what_has_come_is_one_round_up_to_the_limit() -> None:
     holdings = Holdings()
     holdings.order.start({P: 0})
-    rounds = Rounds(holdings, nothing, limit=4)
+    rounds = Rounds(holdings, limit=4)
     stream = Stream(range(6))
     await rounds.feed(stream)
     assert not stream.acks_by_faust
@@ -61,7 +57,7 @@ async def test_what_has_come_is_one_round_up_to_the_limit() -> None:
 async def test_a_lost_round_acknowledges_nothing_and_stale_events_make_no_round() -> None:
     holdings = Holdings()
     holdings.order.start({P: 0})
-    rounds = Rounds(holdings, nothing, limit=2)
+    rounds = Rounds(holdings, limit=2)
     await rounds.feed(Stream(range(4)))
     hand = await rounds.next()
     lost: list[str] = []
