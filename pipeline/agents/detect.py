@@ -173,7 +173,10 @@ class Detector:
         if seal.claimed != kept.seal:
             self._rebuild(number, kept.seal)
         detection.remember(kept.memory)
-        end = self._app.consumer.highwater(TP(READINGS, number))
+        try:
+            end = self._app.consumer.highwater(TP(READINGS, number))
+        except AssertionError:
+            return None  # aiokafka's word for a partition that was taken away just now
         partition = _Partition(number, detection, seal, settled_at=end or 0)
         self._partitions[number] = partition
         return partition

@@ -133,6 +133,23 @@ def test_columns_are_the_same_bytes_that_fastavro_writes_and_reads(samples: int)
     assert {name: bytes(v) if name in names else v for name, v in back.items()} == record
 
 
+@given(st.lists(st.text(max_size=90), max_size=80), st.integers(-(1 << 40), 1 << 40))
+def test_a_head_is_read_as_fastavro_wrote_it(devices: list[str], duplicates: int) -> None:
+    fields_ = [field["name"] for field in schema("deduplicated_batch.v1")["fields"]]
+    record = dict.fromkeys(fields_, b"") | {
+        "source_topic": "t/ö",
+        "source_partition": 3,
+        "source_offset": 1 << 50,
+        "duplicates": duplicates,
+        "devices": devices,
+        "metrics": ["m"] * 70,
+    }
+    encoded = Codec().encode("deduplicated_batch.v1", record)
+    back = Codec().decode("deduplicated_batch.v1", encoded)
+    whole = schema("deduplicated_batch.v1")
+    assert back == fastavro.schemaless_reader(io.BytesIO(encoded[10:]), whole, whole)
+
+
 @given(st.data())
 def test_damaged_columns_are_refused(data: st.DataObject) -> None:
     names = [field["name"] for field in schema("telemetry_batch.v1")["fields"]][2:]
