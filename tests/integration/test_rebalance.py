@@ -24,6 +24,7 @@ from pipeline.settings import Settings
 from pipeline.state.table import REBUILT
 from pipeline.topology import DETECT_STATE, EVENTS, READINGS
 from pipeline.wire import kafka
+from tests.crash.__main__ import OTHERS
 from tests.integration.rebalance_world import DEADLINE_S, Trickle, World, until, world
 
 pytestmark = pytest.mark.parts
@@ -53,8 +54,12 @@ faust.Worker(
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("rebalance")) as made:
-        yield made
+    # Other tests of the session have parts of their own in the environment: here it is ours.
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(OTHERS)]:
+            patch.delenv(name)
+        with world(tmp_path_factory.mktemp("rebalance")) as made:
+            yield made
 
 
 @pytest.fixture(autouse=True)
