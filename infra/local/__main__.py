@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -128,6 +129,8 @@ def command_line() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0, 130 after Ctrl-C, or 1 with one sentence on stderr."""
     given = command_line().parse_args(arguments)
+    # The S3 client closes its connections after the loop: nothing that concerns a person.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = given.do(given)
