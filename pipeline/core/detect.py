@@ -31,7 +31,7 @@ from pipeline.core.remainder import without_duplicates
 from pipeline.core.telemetry import DeduplicatedBatch, TelemetryBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -63,11 +63,7 @@ class Decision:
 
 
 class Detection:
-    """Detection on one partition.
-
-    `load` is asked for each device not met before and may put a stored one into the fleet (it
-    returns its row), or return None where nothing is stored.
-    """
+    """Detection on one partition. Stored devices are put into `fleet` before the first message."""
 
     def __init__(
         self,
@@ -75,7 +71,6 @@ class Detection:
         registry: Devices,
         *,
         window: int,
-        load: Callable[[Detection, str], int | None] = lambda _detection, _device: None,
     ) -> None:
         self.fleet = Fleet(window)
         self.plans = Plans(rules)
@@ -83,7 +78,6 @@ class Detection:
         self.histories: dict[str, drift.History] = {}
         self._registry = registry
         self._window = window
-        self._load = load
         self._teller = Teller(self.fleet, self.plans, registry)
         self._name_hashes = np.zeros(0, dtype=np.uint64)
         self._stamp = 0
@@ -133,8 +127,6 @@ class Detection:
     def _row(self, device: str) -> int:
         # The dictionary of another producer may name a device twice.
         row = self.fleet.rows.get(device)
-        if row is None:
-            row = self._load(self, device)
         return self.fleet.add_device(device) if row is None else row
 
     def _judge_unnumbered(self, joined: _Joined) -> None:

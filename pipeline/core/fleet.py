@@ -224,7 +224,3 @@ class Fleet:
         """Slots of a device's series."""
         first = int(self.arrays.columns[row, C_FIRST])
         return range(first, first + int(self.arrays.columns[row, C_COUNT]))
-
-    def memory(self) -> int:
-        """Bytes of all arrays."""
-        return sum(array.nbytes for array in self.arrays) + self.stamp.nbytes

@@ -42,7 +42,21 @@ from pipeline.core.fleet import (
     C_UNTIL,
 )
 from pipeline.core.jit import jit, jit_inline, lend
-from pipeline.core.plans import ACTIVE, L_AGREE, L_ENTER, L_ENTER_N, L_LANE, L_LEAVE, L_LEAVE_N
+from pipeline.core.plans import (
+    ACTIVE,
+    L_AGREE,
+    L_ENTER,
+    L_ENTER_N,
+    L_LANE,
+    L_LEAVE,
+    L_LEAVE_N,
+    P_DETECTOR,
+    P_LANE,
+    P_LANES,
+    P_PARAM,
+    P_STATE,
+    P_WORD,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -103,12 +117,12 @@ def _needed(agree: int, number: int, row: I64, arrays: Arrays, tables: Tables) -
     for slot in range(row[C_FIRST], row[C_FIRST] + row[C_COUNT]):
         rule = arrays.series_rule[slot]
         for j in range(tables.plan.shape[1]):
-            detector = tables.plan[rule, j, 0]
+            detector = tables.plan[rule, j, P_DETECTOR]
             if detector < 0:
                 break
             if detector == number:
-                warm_up = tables.param[rule, tables.plan[rule, j, 2] + _COUNTED]
-                count = arrays.pool[arrays.series_base[slot] + tables.plan[rule, j, 1]]
+                warm_up = tables.param[rule, tables.plan[rule, j, P_PARAM] + _COUNTED]
+                count = arrays.pool[arrays.series_base[slot] + tables.plan[rule, j, P_STATE]]
                 if number != _ZSCORE or count > warm_up:
                     judged += 1
     return max(1, min(agree, judged))
@@ -212,11 +226,11 @@ def _watch(
         rule = series_rule[s]
         base = series_base[s]
         for j in range(plan.shape[1]):
-            number = plan[rule, j, 0]
+            number = plan[rule, j, P_DETECTOR]
             if number < 0:
                 break
-            at, given = base + plan[rule, j, 1], rule * wide + plan[rule, j, 2]
-            word, lane0 = base + plan[rule, j, 5], plan[rule, j, 6]
+            at, given = base + plan[rule, j, P_STATE], rule * wide + plan[rule, j, P_PARAM]
+            word, lane0 = base + plan[rule, j, P_WORD], plan[rule, j, P_LANE]
             score = _score(
                 number,
                 lend(pool, at),
@@ -224,12 +238,12 @@ def _watch(
                 x,
                 moment,
             )
-            if len(trace) and plan[rule, j, 7] > 0:
+            if len(trace) and plan[rule, j, P_LANES] > 0:
                 share = _share(score, lanes[rule, lane0, L_ENTER], lanes[rule, lane0, L_LEAVE])
                 if share > trace[k, 0]:
                     trace[k, 0] = share
                     trace[k, 1] = number
-            for n in range(plan[rule, j, 7]):
+            for n in range(plan[rule, j, P_LANES]):
                 lane = lane0 + n
                 held = pool[word + n]
                 if held < ACTIVE:

@@ -54,10 +54,6 @@ class DetectorRule:
     params: tuple[float, ...]
     lanes: tuple[LaneRule, ...]
 
-    def param(self, name: str, names: tuple[str, ...]) -> float:
-        """The parameter called `name` where `names` are the detector's PARAMS."""
-        return self.params[names.index(name)]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricRule:

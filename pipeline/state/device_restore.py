@@ -26,7 +26,7 @@ from pipeline.core.fleet import (
     W_HIGH,
     WINDOW_COLUMNS,
 )
-from pipeline.core.plans import ACTIVE
+from pipeline.core.plans import ACTIVE, P_DETECTOR, P_STATE, P_WORD
 from pipeline.state.device_state import (
     BUCKET,
     EPISODES,
@@ -286,9 +286,9 @@ def _layout_of(
     plan: list[list[int]], signature: Signature
 ) -> tuple[dict[int, int], dict[int, int]]:
     """Places of detectors' states and of lanes' words in a series' row."""
-    states = {entry[0]: entry[1] for entry in plan if entry[0] >= 0}
+    states = {entry[P_DETECTOR]: entry[P_STATE] for entry in plan if entry[P_DETECTOR] >= 0}
     words = {}
     for entry, (_, lanes) in zip(plan, signature, strict=False):
         for n, lane in enumerate(lanes):
-            words[lane] = entry[5] + n
+            words[lane] = entry[P_WORD] + n
     return states, words

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -49,15 +49,10 @@ class RulesTopic:
         self,
         settings: Settings,
         *,
-        on_change: Callable[[Rules], None] = lambda _: None,
         detectors: Sequence[Detector] | None = None,
     ) -> None:
-        """RulesFileError where the rules file is unusable.
-
-        `on_change` is called in the loop whenever `latest` has become another, in `start` too.
-        """
+        """RulesFileError where the rules file is unusable."""
         self._settings = settings
-        self._on_change = on_change
         self._detectors = detectors
         self._file = rules_file.load(settings.rules_file, detectors)
         self._latest = self._file
@@ -181,10 +176,6 @@ class RulesTopic:
         if latest != self._latest:
             self._latest = latest
             log.info("rules in force", rules=latest.label)
-            try:
-                self._on_change(latest)
-            except Exception:
-                log.exception("what was to happen when the rules change failed")
 
     def _tell(self, number: int, why: str) -> None:
         if (number, why) not in self._told:

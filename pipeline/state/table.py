@@ -49,11 +49,6 @@ class DeviceTable:
         name: str = self._table.changelog_topic.get_topic_name()
         return name
 
-    def read(self, partition: int, device_id: str) -> bytes | None:
-        """The device's row, or None where it has none yet."""
-        row: bytes | None = self._database(partition).get(device_id.encode())
-        return row
-
     def rows(self, partition: int) -> Iterator[tuple[str, bytes]]:
         """Every row of a partition, in order of device id."""
         for key, row in self._database(partition).items():
