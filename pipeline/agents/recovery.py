@@ -58,6 +58,7 @@ class BoundedRecovery(Recovery):
         self._limit_s = limit_s
         self._mend = mend
         self._still: dict[TP, tuple[int | None, int | None, int]] = {}
+        self._ends_of: int | None = None
         super().__init__(*args, **kwargs)
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
@@ -79,19 +80,29 @@ class BoundedRecovery(Recovery):
         self.app.flow_control.suspend()
 
     def signal_end(self) -> None:
-        """To be called when records were applied, and the flow is on."""
-        if self.in_recovery and not self.need_recovery():
+        """To be called when records were applied, and the flow is on.
+
+        Says nothing while a rebalance asks anew how far to read: by the ends of the one before
+        there may be nothing left to read, and Faust would take that for the answer to the next.
+        """
+        known = self._ends_of == self._generation_id
+        if known and self.in_recovery and not self.need_recovery():
             self.signal_recovery_end.set()
 
     async def _build_highwaters(self, consumer: Any, tps: Any, *rest: Any) -> None:  # noqa: ANN401 - Faust's own
-        self.signal_recovery_end.clear()
+        if tps is self.active_tps:
+            self._ends_of = None
+            self.signal_recovery_end.clear()
         await self._answered(super()._build_highwaters(consumer, tps, *rest), "ends", tps)
 
     async def _build_offsets(self, consumer: Any, tps: Any, *rest: Any) -> None:  # noqa: ANN401 - Faust's own
         await self._answered(super()._build_offsets(consumer, tps, *rest), "begins", tps)
 
     async def _seek_offsets(self, consumer: Any, tps: Any, *rest: Any) -> None:  # noqa: ANN401 - Faust's own
+        generation = self._generation_id
         await self._answered(super()._seek_offsets(consumer, tps, *rest), "can be read", tps)
+        if tps is self.active_tps:
+            self._ends_of = generation
 
     async def _answered(self, asking: Coroutine[Any, Any, None], what: str, tps: set[TP]) -> None:
         names = ", ".join(sorted({tp.topic for tp in tps})) or "a changelog"

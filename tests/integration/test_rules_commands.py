@@ -172,5 +172,5 @@ def test_a_reason_is_needed_and_must_say_something(here: Path) -> None:
     assert typed("feedback", "abc", "perhaps", "--why", "x").exit_code == 2
     with pytest.raises(SettingsError, match="--why must be 1 to 500"):
         said("rules", "apply", str(here), "--why", " ")
-    with pytest.raises(SettingsError, match="No event 'q'"):
-        said("feedback", "q", "confirmed", "--why", "x")
+    with pytest.raises(SettingsError, match="No event '01'"):
+        said("feedback", "01", "confirmed", "--why", "x")

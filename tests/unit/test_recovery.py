@@ -52,6 +52,7 @@ def recovering(worker: Worker, *, offset: int | None, end: int | None) -> Bounde
     cast("Any", found.active_offsets)[LOG] = offset
     if end is not None:
         found.active_highwaters[LOG] = end
+    found._ends_of = found._generation_id = 1  # noqa: SLF001 - a rebalance sets them
     return found
 
 
@@ -172,3 +173,40 @@ async def test_changelog_records_are_applied_once_and_only_while_they_are_ours(
     await consumer._apply(LOG, [Record(10)])  # noqa: SLF001 - the same
     assert table.applied[-1] == 10
     assert found.standby_offsets[LOG] == 10
+
+
+async def test_the_ends_of_the_rebalance_before_do_not_end_the_recovery_of_the_next(
+    worker: Worker,
+) -> None:
+    found = recovering(worker, offset=9, end=9)
+    answer = asyncio.Event()
+
+    class Consumer:
+        async def highwaters(self, *tps: TP) -> dict[TP, int]:
+            await answer.wait()
+            return dict.fromkeys(tps, 281)
+
+        async def seek_wait(self, _: object) -> None:
+            await asyncio.sleep(0)
+            found.signal_end()  # a record that was on its way is applied now
+
+    consumer: Any = Consumer()
+    late = asyncio.create_task(
+        found._seek_offsets(consumer, found.active_tps, found.active_offsets, "active")  # noqa: SLF001 - Faust calls it
+    )
+    await asyncio.sleep(0)  # it has begun
+    found._generation_id = 2  # noqa: SLF001 - the next rebalance
+    asking = asyncio.create_task(
+        found._build_highwaters(consumer, found.active_tps, found.active_highwaters, "active")  # noqa: SLF001 - Faust calls it
+    )
+    await late
+    found.signal_end()
+    assert not found.signal_recovery_end.is_set(), "by the ends of before nothing is left to read"
+    answer.set()
+    await asking
+    await found._seek_offsets(consumer, found.active_tps, found.active_offsets, "active")  # noqa: SLF001 - Faust calls it
+    found.signal_end()
+    assert not found.signal_recovery_end.is_set()
+    found.active_offsets[LOG] = 280
+    found.signal_end()
+    assert found.signal_recovery_end.is_set()
