@@ -11,10 +11,10 @@ UV_RUN := $(BIN)/python -m infra.local.index pip
 FAST := tests/unit tests/contract
 REST := $(filter-out $(FAST) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
-.PHONY: help setup run stop clean lint check test crash bench bench-quality lock
+.PHONY: help setup run stop clean lint check test crash faults bench bench-delivery bench-quality lock
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with what requirements.lock pins
 
@@ -58,8 +58,14 @@ test: lint ## check, and then every other test, on real parts
 crash: setup ## kill, freeze and part the workers 30 times and check every reading (SEED=n)
 	@$(BIN)/python -m tests.crash --rounds $(or $(ROUNDS),30) $(if $(SEED),--seed $(SEED))
 
+faults: setup ## 200 faults against the delivery engine, every order checked in the ERP (SEED=n)
+	@$(BIN)/python -m tests.faults --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED))
+
 bench: setup ## speed, beside Faust, Quix Streams and Bytewax (QUICK=1: small sizes)
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
+
+bench-delivery: setup ## the delivery engine against bare httpx (QUICK=1: small sizes)
+	@$(BIN)/python -m tests.bench.delivery $(if $(QUICK),--quick)
 
 bench-quality: setup ## detection on the NAB series and on C-MAPSS
 	@$(BIN)/python -m tests.bench.quality

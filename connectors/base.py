@@ -61,6 +61,9 @@ class Connector(Protocol):
     """Sink name: topic sink.<name>."""
     batch_size: int
     """Most events in one conversation; 1 where the target takes one record a request."""
+    keyed: bool
+    """Whether every write is kept to once by the target itself (upsert by key): what may have
+    been sent is sent again then, at once, instead of being looked up."""
 
     def deliver(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[Outcome]]:
         """Bring the events to the target; one outcome per delivery, in order."""

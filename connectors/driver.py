@@ -1,6 +1,7 @@
 """Brings deliveries to one target: the ledger, the retries, the order, the waiting.
 
-One round of a lane, for up to `batch_size` devices' heads at once:
+Jobs come in by `submit` at any time and out by `ends`, each once. One round of a lane, for up
+to `batch_size` devices' heads at once:
 
     gate (breaker) → ledger.begin → conversation → policy → ledger.finish → final, or later
                          └ perhaps sent before → wait → look up ┘
@@ -20,7 +21,7 @@ What a crash leaves between any two steps, and why nothing is lost or doubled:
 |                                  |               | id; its replay is idempotent           |
 | settle                           | dead_lettered | AlreadyFinished: nothing to emit       |
 
-So `deliver` writes only what the target itself would confirm (succeeded), and a refusal is
+So a round writes only what the target itself would confirm (succeeded), and a refusal is
 written as *retryable* until the caller has stored its DLQ entry and result in Kafka and
 calls `settle`: an entry may come twice, it cannot be lost. The caller acknowledges its
 input after settle.
@@ -39,80 +40,43 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import httpx
 import structlog
 
 from connectors.base import Connector
+from connectors.endings import SETTLED, before_send, finished, settling, target_of
+from connectors.entries import DeliveryLedger, Entries, Places
 from connectors.exchange import Exchange, converse
-from connectors.jobs import Final, Finished, Job, Run
-from connectors.lanes import Evidence, Gate, Lanes, Sleep
-from connectors.verdicts import Turn, after_answers, after_sends, before_send, evidence_of
-from pipeline.core.breaker import Breaker, BreakerPolicy
-from pipeline.core.breaker import Phase as BreakerPhase
-from pipeline.core.ledger import (
-    Begin,
-    LookUpFirst,
-    Send,
-    State,
-)
-from pipeline.core.outcome import Delivered, Outcome
-from pipeline.core.retry import (
-    DeadLetter,
-    Finish,
-    LookUpAfter,
-    Reject,
-    RetryAfter,
-    RetryPolicy,
-    backoff,
-)
-from pipeline.state.ledger import LedgerUnavailable
+from connectors.gate import Evidence, Gate
+from connectors.jobs import End, Final, Finished, Job, Run
+from connectors.lanes import Lanes, Sleep
+from connectors.tally import Status, Tally
+from connectors.throttle import Throttle
+from connectors.verdicts import Turn, after_answers, after_sends, evidence_of, first_look
+from pipeline.core.breaker import Breaker
+from pipeline.core.ledger import Held, LookUpFirst, Send
+from pipeline.core.outcome import Delivered
+from pipeline.core.retry import DeadLetter, Finish, LookUpAfter, Reject, RetryAfter
+from pipeline.core.sinks import SinkPolicy
+from pipeline.state.sink_board import SinkBoard
 
-__all__ = ["DeliveryLedger", "Driver", "Final", "Finished", "Job", "Status"]
-
-_LEDGER_WAIT = RetryPolicy(base_s=0.1, cap_s=5.0)
 _MAX_YIELDS = 6
-T = TypeVar("T")
 log = structlog.get_logger()
-
-
-class DeliveryLedger(Protocol):
-    """What the driver needs of pipeline.state.ledger.Ledger."""
-
-    async def begin(
-        self, sink: str, claims: Sequence[tuple[str, str, bool]], owner: str, now_ms: int
-    ) -> list[Begin]:
-        """See Ledger.begin."""
-        ...
-
-    async def finish(
-        self, sink: str, endings: Sequence[tuple[str, int, State, str | None, str]], now_ms: int
-    ) -> list[bool]:
-        """See Ledger.finish."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """Counters of one driver since its start, and its breaker now."""
-
-    attempts: int = 0
-    retries: int = 0
-    look_ups: int = 0
-    waits: int = 0
-    breaker: BreakerPhase = BreakerPhase.CLOSED
 
 
 class Driver:
     """One sink's deliveries in one worker.
 
-    `client` has the time-outs of single steps (connect, read); policy.request_s bounds a
-    request as a whole. `clock` gives seconds since the Unix epoch, `jitter` a number in
-    [0, 1). `on_wait(reason, delay_s)` is called at each wait: breaker, ledger, retry,
-    look_up or taken_over.
+    `client` has the time-outs of single steps (connect, read); the policy's request_s bounds
+    a request as a whole. `clock` gives seconds since the Unix epoch, `jitter` a number in
+    [0, 1). `on_wait(reason, delay_s)` is called at each wait: breaker, pause, ledger, hold,
+    rate, quota, retry, look_up or taken_over. `places` says where the group stands
+    (connectors.entries); without it nothing is fenced. `board` is what the sink's workers
+    share; without it each is by itself.
     """
 
     def __init__(
@@ -120,184 +84,279 @@ class Driver:
         connector: Connector,
         ledger: DeliveryLedger,
         client: httpx.AsyncClient,
-        policy: RetryPolicy,
+        policy: SinkPolicy,
         *,
+        places: Places | None = None,
+        board: SinkBoard | None = None,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
         sleep: Sleep = asyncio.sleep,
-        lanes: int = 8,
-        breaker: BreakerPolicy | None = None,
         owner: str = "driver",
         on_wait: Callable[[str, float], None] | None = None,
     ) -> None:
         self._connector = connector
-        self._ledger = ledger
         self._client = client
         self._policy = policy
         self._clock = clock
         self._jitter = jitter
-        self._sleep = sleep
-        self._lanes = max(1, lanes)
-        self._owner = owner
-        self._hook = on_wait
+        self._tally = Tally(on_wait)
         self._gate = Gate(
-            Breaker(policy=breaker or BreakerPolicy()),
+            Breaker(policy=policy.breaker),
+            sink=connector.name,
+            board=board,
+            probe_s=2 * policy.retry.request_s,
             clock=clock,
             sleep=sleep,
-            on_wait=self._waits,
+            on_wait=self._tally.wait,
         )
-        self._status = Status()
-        self._taken = 0
+        self._throttle = Throttle(
+            policy, tokens=board, clock=clock, sleep=sleep, on_wait=self._tally.wait
+        )
+        self._entries = Entries(
+            ledger,
+            sink=connector.name,
+            owner=owner,
+            places=places,
+            clock=clock,
+            jitter=jitter,
+            sleep=sleep,
+            on_wait=self._tally.wait,
+        )
+        self._lanes = Lanes(sleep, tenant_lanes=policy.tenant_lanes, patience_s=policy.park_after_s)
+        self._workers: list[asyncio.Task[None]] = []
+        self._room = asyncio.Event()
+        self._taken_s = 0.0
         self._log = log.bind(sink=connector.name)
+
+    def __len__(self) -> int:
+        """Jobs in hand."""
+        return len(self._lanes)
 
     def status(self) -> Status:
         """Counters now."""
-        return replace(self._status, breaker=self._gate.breaker.phase)
+        return self._tally.status(self._gate.breaker.phase)
 
-    async def deliver(self, jobs: Sequence[Job]) -> AsyncGenerator[Finished, None]:
-        """Bring each job to its end; yields them as they end, each once.
+    @property
+    def doubts(self) -> dict[int, int]:
+        """By partition: the offset below which is looked up before it is sent."""
+        return self._entries.doubts
+
+    def submit(self, jobs: Iterable[Job], *, back: bool = False) -> None:
+        """Take jobs on: each comes out of `ends` once, unless forgotten.
 
         Jobs of one device go one after another in the order given, others side by side.
-        While the target or Redis is down this waits. A cancellation passes through: rows
-        stay in flight, and whoever comes next looks up first. Use contextlib.aclosing where
-        the loop over it may be left early.
+        `back`: they were Postponed before, and are the first of their devices.
         """
-        lanes = Lanes(jobs, self._sleep)
-        workers = [
-            asyncio.create_task(self._lane(lanes)) for _ in range(min(self._lanes, len(lanes)))
-        ]
-        try:
-            for _ in jobs:
-                item = await lanes.out.get()
-                if isinstance(item, Exception):
-                    raise item
-                yield item
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-            await lanes.close()
+        self._lanes.add(jobs, back=back)
+        while len(self._workers) < self._policy.lanes:
+            self._workers.append(asyncio.create_task(self._lane()))
 
-    async def settle(self, *finished: Finished) -> None:
+    async def ends(self) -> list[End]:
+        """Wait for ends; all there are, at least one, in order per device.
+
+        While the target or Redis is down there are none. Raises what is a fault of ours.
+        """
+        out = self._lanes.out
+        items = [await out.get()]
+        while not out.empty():
+            items.append(out.get_nowait())
+        self._room.set()
+        ends: list[End] = []
+        for item in items:
+            if isinstance(item, Exception):
+                raise item
+            ends.append(item)
+        return ends
+
+    @property
+    def free(self) -> int:
+        """How many jobs more may be in hand."""
+        return max(0, self._policy.in_hand - len(self._lanes))
+
+    @property
+    def has_ends(self) -> bool:
+        """Whether `ends` would not wait."""
+        return not self._lanes.out.empty()
+
+    async def room(self) -> None:
+        """Wait until fewer than the policy's `in_hand` jobs are in hand."""
+        while len(self._lanes) >= self._policy.in_hand:
+            self._room.clear()
+            await self._room.wait()
+
+    def forget(self) -> None:
+        """Drop all jobs: their partitions may be another worker's now.
+
+        Conversations under way go on to their end and write it where they still may.
+        """
+        self._lanes.forget()
+        self._entries.forget()
+        self._room.set()
+
+    async def quiesce(self) -> None:
+        """Begin no conversation any more and wait for the end of those under way."""
+        self._lanes.go_on(paused=True)
+        while self._lanes.talking:  # noqa: ASYNC110 - several lanes, and only at an end
+            await asyncio.sleep(0.01)
+
+    def go_on(self) -> None:
+        """Begin conversations again."""
+        self._lanes.go_on(paused=False)
+
+    async def close(self) -> None:
+        """End at once. Rows stay in flight, and whoever comes next looks up first."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        await self._entries.close()
+        await self._lanes.close()
+
+    async def settle(self, ends: Sequence[Finished]) -> None:
         """Write the ends of what was rejected or dead-lettered.
 
         To be called once result and DLQ entry are in Kafka. Others are left alone, so
-        everything that deliver gave may be passed. Waits while Redis is away.
+        everything that `ends` gave may be passed. Waits while Redis is away.
         """
-        states = {Final.REJECTED: State.REJECTED, Final.DEAD_LETTERED: State.DEAD_LETTERED}
-        endings = [
-            (item.job.delivery.key, item.fence, states[item.final], None, _code(item.outcome))
-            for item in finished
-            if item.fence and item.final in states
-        ]
-        await self._finish(endings)
+        await self._entries.write(
+            [settling(item) for item in ends if item.fence and item.final in SETTLED]
+        )
 
     # -- lanes
 
-    async def _lane(self, lanes: Lanes) -> None:
+    async def _lane(self) -> None:
         try:
-            while await lanes.ready():
-                probe = await self._gate.enter()
-                evidence = None
+            while True:
+                await self._lanes.ready()
+                await self._throttle.slot()
                 try:
-                    runs = lanes.take(1 if probe else max(1, self._connector.batch_size))
-                    if runs:
-                        round_ = self._look if runs[0].looking else self._send
-                        evidence = await round_(lanes, runs)
+                    await self._turn()
                 finally:
-                    self._gate.leave(probe=probe, evidence=evidence)
-        except Exception as error:  # noqa: BLE001 - a fault of ours must end deliver, not hang it
-            lanes.out.put_nowait(error)
+                    self._throttle.free()
+        except Exception as error:  # noqa: BLE001 - a fault of ours must end the worker, not hang it
+            self._lanes.out.put_nowait(error)
 
-    async def _send(self, lanes: Lanes, runs: list[Run]) -> Evidence | None:
-        claims = [(run.key, run.job.payload_hash, run.job.replay) for run in runs]
-        begins, began_s = await self._written(
-            lambda ms: self._ledger.begin(self._connector.name, claims, self._owner, ms)
-        )
+    async def _turn(self) -> None:
+        """One conversation, or none where nothing may go by now."""
+        # All waits come before anything is taken: what is taken holds back a rebalance.
+        if self._connector.batch_size > 1:
+            await self._lanes.gather(self._connector.batch_size)
+        await self._throttle.request()
+        probe = await self._gate.enter()
+        evidence = None
+        runs = self._lanes.take(1 if probe else max(1, self._connector.batch_size))
+        try:
+            if runs and runs[0].looking:
+                evidence = await self._look(runs)
+            elif runs and (paid := await self._paid(runs)):
+                evidence = await self._send(paid)
+        finally:
+            self._lanes.back(runs)
+            await self._gate.leave(probe=probe, evidence=evidence)
+
+    async def _paid(self, runs: list[Run]) -> list[Run]:
+        """The runs that the rates let go now; their tenants' others wait."""
+        waits = await self._throttle.admit(runs)
+        for tenant, wait_s in waits.items():
+            if wait_s:
+                self._tally.wait("rate", wait_s)
+                self._lanes.rest([run for run in runs if run.tenant == tenant], wait_s)
+        return [run for run in runs if not waits[run.tenant]]
+
+    async def _send(self, runs: list[Run]) -> Evidence | None:
+        begins, began_s = await self._entries.begin(runs, ours=self._lanes.holds)
         senders: list[Run] = []
         for run, begin in zip(runs, begins, strict=True):
-            if isinstance(begin, Send) and run.lost:
+            if begin is None:
+                continue
+            if isinstance(begin, Send | LookUpFirst):
+                run.fence, run.attempt = begin.fence, begin.attempt
+            if isinstance(begin, Send) and run.lost and not self._connector.keyed:
                 # Our send ended unknown and its row has gone or was freed: look all the same.
-                run.fence, run.attempt, run.looks = begin.fence, begin.attempt, 0
-                self._again(lanes, run, LookUpAfter(delay_s=0.0))
-            elif isinstance(begin, Send):
-                run.fence, run.attempt, run.seen = begin.fence, begin.attempt, self._taken
+                run.looks = 0
+                self._again(run, LookUpAfter(delay_s=0.0))
+            elif isinstance(begin, Send) or (
+                # To send an older state again would undo a newer one: that is looked up.
+                isinstance(begin, LookUpFirst) and self._connector.keyed and not begin.newer
+            ):
+                run.sent_s = began_s
                 senders.append(run)
             elif isinstance(begin, LookUpFirst):
-                run.fence, run.attempt, run.looks = begin.fence, begin.attempt, 0
                 since_s = began_s - begin.since_ms / 1_000
-                wait_s = min(max(self._policy.settle_s - since_s, 0.0), self._policy.settle_s)
-                self._again(lanes, run, LookUpAfter(delay_s=wait_s))
+                settle_s = self._policy.retry.settle_s
+                self._again(run, first_look(run, since_s, settle_s=settle_s))
             else:
-                self._end(lanes, run, before_send(run.job, begin))
+                self._end(run, before_send(run.job, begin))
         if not senders:
             return None
-        self._count(attempts=len(senders))
+        self._tally.count(attempts=len(senders))
         deliveries = [run.job.delivery for run in senders]
         exchange = await converse(
             lambda: self._connector.deliver(deliveries),
             self._client,
-            request_s=self._policy.request_s,
-            late=lambda: self._clock() - began_s >= self._policy.settle_s,
+            request_s=self._policy.retry.request_s,
+            late=lambda: self._clock() - began_s >= self._policy.retry.settle_s,
         )
-        self._report_bug(exchange)
-        turns = after_sends(senders, exchange, policy=self._policy, jitter=self._jitter)
-        self._taken += sum(isinstance(turn.outcome, Delivered) for turn in turns)
-        await self._conclude(lanes, turns)
+        self._heard(exchange)
+        self._throttle.sent()
+        turns = after_sends(
+            senders,
+            exchange,
+            keyed=self._connector.keyed,
+            policy=self._policy,
+            jitter=self._jitter,
+        )
+        if any(isinstance(turn.outcome, Delivered) for turn in turns):
+            self._taken_s = self._clock()
+        await self._conclude(turns)
         return evidence_of(turns, exchange)
 
-    async def _look(self, lanes: Lanes, runs: list[Run]) -> Evidence | None:
-        self._count(look_ups=len(runs))
+    async def _look(self, runs: list[Run]) -> Evidence | None:
+        self._tally.count(look_ups=len(runs))
         deliveries = [run.job.delivery for run in runs]
         exchange = await converse(
             lambda: self._connector.look_up(deliveries),
             self._client,
-            request_s=self._policy.request_s,
+            request_s=self._policy.retry.request_s,
             late=lambda: True,  # a look-up that wants to write is a fault: it is broken off
         )
-        self._report_bug(exchange)
+        self._heard(exchange)
         turns = after_answers(
-            runs, exchange, taken=self._taken, policy=self._policy, jitter=self._jitter
+            runs, exchange, taken_s=self._taken_s, policy=self._policy, jitter=self._jitter
         )
-        await self._conclude(lanes, turns)
+        await self._conclude(turns)
         return evidence_of(turns, exchange)
 
     # -- ends of a round
 
-    async def _conclude(self, lanes: Lanes, turns: Sequence[Turn]) -> None:
+    async def _conclude(self, turns: Sequence[Turn]) -> None:
         written = [turn for turn in turns if turn.state is not None]
-        held = await self._finish(
+        held = await self._entries.finish(
             [
-                (turn.run.key, turn.run.fence, turn.state, _target(turn.outcome), turn.code)
+                (turn.run, turn.state, target_of(turn.outcome), turn.code)
                 for turn in written
                 if turn.state is not None
             ]
         )
-        lost = {id(turn) for turn, ours in zip(written, held, strict=True) if not ours}
+        lost = {id(turn) for turn, how in zip(written, held, strict=True) if how is not Held.OURS}
+        again = any(isinstance(turn.step, RetryAfter) for turn in turns)
+        least_s = self._throttle.retry_s() if again else 0.0
         for turn in turns:
             run, step = turn.run, turn.step
+            run.code = turn.code
             if isinstance(step, Finish):  # true whoever holds the row now
-                done = Finished(
-                    job=run.job, final=Final.DELIVERED, outcome=turn.outcome, attempts=run.attempt
-                )
-                self._end(lanes, run, done)
+                self._end(run, finished(turn, Final.DELIVERED))
             elif id(turn) in lost:
-                self._yield_to_other(lanes, run)
-            elif isinstance(step, Reject | DeadLetter):
-                done = Finished(
-                    job=run.job,
-                    final=Final.REJECTED if isinstance(step, Reject) else Final.DEAD_LETTERED,
-                    outcome=turn.outcome,
-                    attempts=run.attempt,
-                    cause=step.cause if isinstance(step, DeadLetter) else None,
-                    fence=run.fence,
-                )
-                self._end(lanes, run, done)
+                self._yield_to_other(run)
+            elif isinstance(step, Reject):
+                self._end(run, finished(turn, Final.REJECTED))
+            elif isinstance(step, DeadLetter):
+                self._end(run, replace(finished(turn, Final.DEAD_LETTERED), cause=step.cause))
             else:
-                self._again(lanes, run, step)
+                system = turn.system is False
+                self._again(run, step, least_s=least_s, system=system)
 
-    def _end(self, lanes: Lanes, run: Run, done: Finished) -> None:
-        lanes.end(run, done)
+    def _end(self, run: Run, done: Finished) -> None:
+        self._lanes.end(run, done)
         if done.final is not Final.DELIVERED:
             self._log.warning(
                 "delivery.ended",
@@ -306,76 +365,34 @@ class Driver:
                 cause=done.cause,
             )
 
-    def _again(self, lanes: Lanes, run: Run, step: RetryAfter | LookUpAfter) -> None:
+    def _again(
+        self,
+        run: Run,
+        step: RetryAfter | LookUpAfter,
+        *,
+        least_s: float = 0.0,
+        system: bool = False,
+    ) -> None:
+        delay_s = step.delay_s
         run.looking = isinstance(step, LookUpAfter)
         if not run.looking:
             run.looks = 0
-            self._count(retries=1)
-        self._waits("look_up" if run.looking else "retry", step.delay_s)
-        lanes.later(run, step.delay_s)
+            delay_s = max(delay_s, least_s)
+            self._tally.count(retries=1)
+        self._tally.wait("look_up" if run.looking else "retry", delay_s)
+        # While the system is away all wait, and Kafka is the buffer: nothing is parked.
+        self._lanes.later(run, delay_s, here=system and not run.looking)
 
-    def _yield_to_other(self, lanes: Lanes, run: Run) -> None:
+    def _yield_to_other(self, run: Run) -> None:
         """Another worker began this one: leave it the time to look twice and send."""
         run.taken_over += 1
         run.looking, run.looks = False, 0
-        delay_s = self._policy.settle_s * float(2 ** min(run.taken_over + 1, _MAX_YIELDS))
+        delay_s = self._policy.retry.settle_s * float(2 ** min(run.taken_over + 1, _MAX_YIELDS))
         self._log.warning("delivery.taken_over", event_id=run.job.delivery.event.id)
-        self._waits("taken_over", delay_s)
-        lanes.later(run, delay_s)
+        self._tally.wait("taken_over", delay_s)
+        self._lanes.later(run, delay_s)
 
-    # -- ledger
-
-    async def _finish(
-        self, endings: Sequence[tuple[str, int, State, str | None, str]]
-    ) -> list[bool]:
-        if not endings:
-            return []
-        held, _ = await self._written(
-            lambda ms: self._ledger.finish(self._connector.name, endings, ms)
-        )
-        return held
-
-    async def _written(self, call: Callable[[int], Awaitable[T]]) -> tuple[T, float]:
-        """The ledger's answer and when it was asked, seconds; waits as long as it is away."""
-        failures = 0
-        while True:
-            now_s = self._clock()
-            try:
-                return await call(int(now_s * 1_000)), now_s
-            except LedgerUnavailable as error:
-                failures += 1
-                delay_s = backoff(failures, policy=_LEDGER_WAIT, jitter=self._jitter())
-                self._log.warning("delivery.ledger_away", error=str(error), failures=failures)
-                self._waits("ledger", delay_s)
-                await self._sleep(delay_s)
-
-    # -- counting
-
-    def _report_bug(self, exchange: Exchange[T]) -> None:
+    def _heard(self, exchange: Exchange[Any]) -> None:
+        self._throttle.answered(exchange)
         if exchange.bug:
             self._log.error("connector.bug", error=exchange.bug, wrote=exchange.wrote)
-
-    def _waits(self, reason: str, delay_s: float) -> None:
-        self._count(waits=1)
-        if self._hook is not None:
-            self._hook(reason, delay_s)
-
-    def _count(
-        self, *, attempts: int = 0, retries: int = 0, look_ups: int = 0, waits: int = 0
-    ) -> None:
-        now = self._status
-        self._status = replace(
-            now,
-            attempts=now.attempts + attempts,
-            retries=now.retries + retries,
-            look_ups=now.look_ups + look_ups,
-            waits=now.waits + waits,
-        )
-
-
-def _code(outcome: Outcome) -> str:
-    return "" if isinstance(outcome, Delivered) else outcome.code
-
-
-def _target(outcome: Outcome) -> str | None:
-    return outcome.target_id if isinstance(outcome, Delivered) else None

@@ -7,8 +7,9 @@ cancellation does): it comes back as an `Exchange`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import httpx
@@ -30,7 +31,9 @@ class Exchange(Generic[T]):
 
     `result` is None where the connector's code failed (`bug`: its exception's type) or where
     the conversation was broken off (`late`). `calls` counts requests, `wrote` says whether
-    one that can have an effect went out.
+    one that can have an effect went out; `request_hash` is SHA-256, hex, of the last of those
+    (method, address, body). `status` and `headers` are of the answer to the last
+    request; 0 where there was none.
     """
 
     result: T | None
@@ -38,6 +41,9 @@ class Exchange(Generic[T]):
     wrote: bool
     bug: str = ""
     late: bool = False
+    request_hash: str | None = None
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 async def converse(
@@ -52,24 +58,37 @@ async def converse(
     `late` is asked before each request that can have an effect; where it says yes, the
     request is not sent and the conversation is over.
     """
-    calls, wrote = 0, False
+    exchange: Exchange[T] = Exchange(result=None, calls=0, wrote=False)
     reply: Reply | None = None
     try:
         conversation = begin()
-        while calls < MAX_CALLS:
+        while exchange.calls < MAX_CALLS:
             call = next(conversation) if reply is None else conversation.send(reply)
             writes = _writes(call)
             if writes and late():
                 conversation.close()
-                return Exchange(result=None, calls=calls, wrote=wrote, late=True)
-            calls += 1
-            wrote = wrote or writes
+                return replace(exchange, late=True)
+            exchange = replace(
+                exchange,
+                calls=exchange.calls + 1,
+                wrote=exchange.wrote or writes,
+                request_hash=_hash(call.request) if writes else exchange.request_hash,
+            )
             reply = await _send(call.request, client, request_s)
+            if isinstance(reply, httpx.Response):
+                exchange = replace(exchange, status=reply.status_code, headers=reply.headers)
+            else:
+                exchange = replace(exchange, status=0, headers={})
     except StopIteration as end:
-        return Exchange(result=end.value, calls=calls, wrote=wrote)
+        return replace(exchange, result=end.value)
     except Exception as error:  # noqa: BLE001 - whatever a connector raises is an outcome here
-        return Exchange(result=None, calls=calls, wrote=wrote, bug=type(error).__name__)
-    return Exchange(result=None, calls=calls, wrote=wrote, bug="endless conversation")
+        return replace(exchange, bug=type(error).__name__)
+    return replace(exchange, bug="endless conversation")
+
+
+def _hash(request: httpx.Request) -> str:
+    head = f"{request.method}\n{request.url.copy_with(userinfo=b'')}\n".encode()
+    return hashlib.sha256(head + request.read()).hexdigest()
 
 
 def _writes(call: Call) -> bool:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from connectors.exchange import Exchange
-from connectors.jobs import Final, Finished, Job, Run
-from connectors.lanes import Evidence
-from pipeline.core.ledger import AlreadyDone, AlreadyFinished, KeyConflict, State
+from connectors.gate import Evidence
+from connectors.jobs import Run
+from pipeline.core.ledger import State
 from pipeline.core.outcome import (
     Delivered,
     Found,
@@ -30,21 +30,22 @@ from pipeline.core.outcome import (
     Rejected,
     Retryable,
     Scope,
+    Undecidable,
     Unknown,
 )
 from pipeline.core.retry import (
     LOOKS,
-    Cause,
     DeadLetter,
     Finish,
     LookUpAfter,
     RetryAfter,
-    RetryPolicy,
     Step,
     after_look_up,
+    backoff,
     next_step,
     wished,
 )
+from pipeline.core.sinks import SinkPolicy
 
 BUG = "connector.bug"
 MAPPING = "mapping."
@@ -73,44 +74,15 @@ class Turn:
         return "" if isinstance(self.outcome, Delivered) else self.outcome.code
 
 
-def before_send(job: Job, begin: AlreadyDone | AlreadyFinished | KeyConflict) -> Finished:
-    """The end of a job that need not, or must not, be sent."""
-    if isinstance(begin, AlreadyDone):
-        return Finished(
-            job=job,
-            final=Final.DELIVERED,
-            outcome=Delivered(target_id=begin.target_id, created=False),
-            attempts=begin.attempt,
-            repeated=True,
-        )
-    if isinstance(begin, AlreadyFinished):
-        rejected = begin.state is State.REJECTED
-        message = "It was settled before; an operator's replay sends it again."
-        return Finished(
-            job=job,
-            final=Final.REJECTED if rejected else Final.DEAD_LETTERED,
-            outcome=Rejected(code=begin.code, message=message, final=rejected),
-            attempts=begin.attempt,
-            repeated=True,
-        )
-    message = "Its idempotency key was used for another payload before, so nothing was sent."
-    return Finished(
-        job=job,
-        final=Final.DEAD_LETTERED,
-        outcome=Rejected(code="ledger.key_conflict", message=message),
-        attempts=0,
-        cause=Cause.KEY_CONFLICT,
-    )
-
-
 def after_sends(
     runs: Sequence[Run],
     exchange: Exchange[Sequence[Outcome]],
     *,
-    policy: RetryPolicy,
+    keyed: bool,
+    policy: SinkPolicy,
     jitter: Callable[[], float],
 ) -> list[Turn]:
-    """One turn per run that was sent, in order."""
+    """One turn per run that was sent, in order. `keyed`: the target keeps each to once."""
     results = _items(exchange, len(runs), _OUTCOMES)
     crowd = len(runs) > 1
     turns = []
@@ -122,19 +94,25 @@ def after_sends(
         run.last = outcome
         run.lost = isinstance(outcome, Unknown)
         run.bug = run.lost and broken and not crowd
+        run.request_hash = exchange.request_hash or run.request_hash
+        retry = policy.retry_for("" if isinstance(outcome, Delivered) else outcome.code)
         step: Step
         if broken and crowd and not exchange.wrote:
             step = RetryAfter(delay_s=0.0)
+        elif keyed and isinstance(outcome, Unknown):
+            run.outages += 1
+            step = RetryAfter(delay_s=backoff(run.outages, policy=retry, jitter=jitter()))
         else:
             attempt = _charge(run, outcome)
             step = next_step(
-                outcome, attempt=attempt, elapsed_s=run.waited_s, policy=policy, jitter=jitter()
+                outcome, attempt=attempt, elapsed_s=run.waited_s, policy=retry, jitter=jitter()
             )
             _spend(run, outcome, step)
-        state = {Finish: State.SUCCEEDED, LookUpAfter: State.UNKNOWN}.get(
-            type(step), State.RETRYABLE
-        )
-        away_s = wished(getattr(outcome, "retry_after_s", None), policy=policy)
+        if isinstance(step, Finish):
+            state = State.SUCCEEDED
+        else:
+            state = State.UNKNOWN if run.lost else State.RETRYABLE
+        away_s = wished(getattr(outcome, "retry_after_s", None), policy=retry)
         turns.append(
             Turn(
                 run=run,
@@ -148,15 +126,26 @@ def after_sends(
     return turns
 
 
+def first_look(run: Run, since_s: float, *, settle_s: float) -> LookUpAfter:
+    """When to look for what may have been sent so many seconds ago.
+
+    NotFound is believed 2 · settle_s after the send: with two looks on the way there, or with
+    one where all that time has passed already.
+    """
+    if since_s >= LOOKS * settle_s:
+        run.looks = max(run.looks, LOOKS - 1)
+    return LookUpAfter(delay_s=min(max(settle_s - since_s, 0.0), settle_s))
+
+
 def after_answers(
     runs: Sequence[Run],
     exchange: Exchange[Sequence[LookUp]],
     *,
-    taken: int,
-    policy: RetryPolicy,
+    taken_s: float,
+    policy: SinkPolicy,
     jitter: Callable[[], float],
 ) -> list[Turn]:
-    """One turn per run that was looked up; `taken` is what the target has taken in all."""
+    """One turn per run that was looked up; `taken_s` is when the target took something last."""
     answers = _items(exchange, len(runs), _LOOK_UPS)
     turns = []
     for run, answer in zip(runs, answers, strict=True):
@@ -166,32 +155,36 @@ def after_answers(
             turns.append(Turn(run=run, outcome=_blind(), step=again, state=None, system=None))
             continue
         turns.append(
-            _after_answer(run, answer or _blind(), taken=taken, policy=policy, jitter=jitter())
+            _after_answer(run, answer or _blind(), taken_s=taken_s, policy=policy, jitter=jitter())
         )
     return turns
 
 
 def _after_answer(
-    run: Run, answer: LookUp, *, taken: int, policy: RetryPolicy, jitter: float
+    run: Run, answer: LookUp, *, taken_s: float, policy: SinkPolicy, jitter: float
 ) -> Turn:
     attempt = run.own
+    retry = policy.retry_for(answer.code if isinstance(answer, Retryable) else run.code)
     if isinstance(answer, Retryable):
         attempt = _charge(run, answer)
     else:
         run.looks += 1
     if isinstance(answer, NotFound) and run.looks >= LOOKS:
-        if run.lost and (run.bug or taken > run.seen):
+        if run.lost and (run.bug or taken_s > run.sent_s):
             run.own += 1
-            run.waited_s += LOOKS * policy.settle_s
+            run.waited_s += LOOKS * retry.settle_s
         attempt, run.lost, run.bug = run.own, False, False
     step = after_look_up(
         answer,
         looks=run.looks,
         attempt=attempt,
         elapsed_s=run.waited_s,
-        policy=policy,
+        policy=retry,
         jitter=jitter,
     )
+    if isinstance(answer, Undecidable):
+        unresolved = Unknown(code=answer.code, message=answer.message)
+        return Turn(run=run, outcome=unresolved, step=step, state=None, system=None)
     if isinstance(answer, Found):
         found = Delivered(target_id=answer.target_id, created=False)
         return Turn(run=run, outcome=found, step=step, state=State.SUCCEEDED, system=True)
@@ -203,7 +196,7 @@ def _after_answer(
             step=step,
             state=None,
             system=None if answer.code == BUG else _system(answer),
-            stay_away_s=wished(answer.retry_after_s, policy=policy),
+            stay_away_s=wished(answer.retry_after_s, policy=retry),
         )
     absent = run.last
     if not isinstance(absent, Unknown):
@@ -221,7 +214,9 @@ def evidence_of(turns: Sequence[Turn], exchange: Exchange[Any]) -> Evidence | No
         return None
     if any(turn.system for turn in told):
         return Evidence(up=True)
-    return Evidence(up=False, stay_away_s=max(turn.stay_away_s for turn in told))
+    reason = next((turn.code for turn in told if turn.code), "")
+    away_s = max(turn.stay_away_s for turn in told)
+    return Evidence(up=False, stay_away_s=away_s, reason=reason)
 
 
 def _system(outcome: Outcome) -> bool | None:

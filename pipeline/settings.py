@@ -63,6 +63,17 @@ class Settings(BaseSettings):
     """Address with the database name as path."""
     tryton_user: str = Field("fieldline", validation_alias="TRYTON_USER")
     tryton_password: SecretStr = Field(SecretStr(""), validation_alias="TRYTON_PASSWORD")
+    webhook_url: str = Field("", validation_alias="WEBHOOK_URL")
+    """Where the webhook sink posts events; needed where the routing table names that sink."""
+    webhook_secret: SecretStr | None = Field(None, validation_alias="WEBHOOK_SECRET")
+    """Standard Webhooks secret (whsec_…); None = not signed."""
+    webhook_look_up_url: str = Field("", validation_alias="WEBHOOK_LOOK_UP_URL")
+    """Address with {key} that says whether the receiver has an event; empty = it cannot."""
+    webhook_batch: int = Field(1, ge=1, le=200, validation_alias="WEBHOOK_BATCH")
+    """Events in one request."""
+    webhook_keyed: bool = Field(default=True, validation_alias="WEBHOOK_KEYED")
+    """Whether the receiver keeps each Idempotency-Key to once."""
+    webhook_timeout_s: float = Field(20.0, gt=0, validation_alias="WEBHOOK_TIMEOUT_S")
     schema_registry_url: str | None = Field(None, validation_alias="SCHEMA_REGISTRY_URL")
 
     partitions: int = Field(4, ge=1, le=10_000)
@@ -71,6 +82,8 @@ class Settings(BaseSettings):
     rules_file: Path = Path("infra/config/rules.yaml")
     routes_file: Path = Path("infra/config/routes.yaml")
     devices_file: Path = Path("infra/config/devices.csv")
+    sinks_file: Path = Path("infra/config/sinks.yaml")
+    """How each sink is delivered to: retries, breaker, limits, retention."""
     data_dir: Path = Path(".local/state")
     """Where workers keep their RocksDB tables; one folder per worker below it."""
     log_dir: Path = Path(".local/log")
@@ -86,6 +99,14 @@ class Settings(BaseSettings):
     delivery_settle_s: float = Field(30.0, gt=0)
     """Wait before looking up an unknown outcome, seconds: longer than delivery_request_s and
     than the target's own request time-out."""
+    operator: str = ""
+    """Who types the commands, for the audit trail; empty = the user of this machine."""
+    metrics_port: int = Field(0, ge=0, le=65_535)
+    """Port on 127.0.0.1 where the reconciler shows its metrics; 0 = nowhere."""
+    reconcile_s: float = Field(3_600.0, ge=1)
+    """How often the reconciler compares with the targets, seconds."""
+    reconcile_sample: int = Field(200, ge=1, le=10_000)
+    """Delivered events of each sink that it looks up each time."""
     lake_flush_rows: int = Field(200_000, ge=1)
     lake_flush_s: float = Field(5.0, gt=0)
     """A lake file is closed after so many rows or seconds, whichever is first."""

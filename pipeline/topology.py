@@ -21,6 +21,9 @@ EVENTS = "events.business"
 RESULTS = "delivery.results"
 RULES = "detection.rules"
 FEEDBACK = "detection.feedback"
+AUDIT = "operations.audit"
+REVIEW = "operations.review"
+BALANCE = "operations.balance"
 DETECT_STATE = "fieldline-detect-devices-changelog"
 
 _DAY_MS = 86_400_000
@@ -46,6 +49,11 @@ class Topic:
     cleanup: Cleanup = Cleanup.DELETE
     keyed_by_device: bool = True
 
+    @property
+    def is_changelog(self) -> bool:
+        """Whether it is a table's, which its worker reads when it gets a partition only."""
+        return self.name.endswith("-changelog")
+
     def partitions(self, device_partitions: int = PARTITIONS) -> int:
         """Partition count: one where order across devices matters more than scale."""
         return device_partitions if self.keyed_by_device else 1
@@ -54,6 +62,11 @@ class Topic:
 def sink_topic(sink: str) -> str:
     """Topic of one sink's events."""
     return f"sink.{sink}"
+
+
+def parked_topic(sink: str) -> str:
+    """Changelog of the table in which a sink's worker parks what waits long."""
+    return f"fieldline-deliver-{sink}-parked-changelog"
 
 
 def dlq_topic(sink: str) -> str:
@@ -120,7 +133,7 @@ _STREAM = (
         key="device id",
         schema="business_event.v2",
         producers=("detect",),
-        consumers=("fanout",),
+        consumers=("fanout", "reconciler"),
         retention_ms=30 * _DAY_MS,
     ),
 )
@@ -131,13 +144,25 @@ def topics(sinks: tuple[str, ...]) -> tuple[Topic, ...]:
     out = list(_STREAM)
     for sink in sinks:
         worker = "archive" if sink == LAKE else f"deliver-{sink}"
+        if sink != LAKE:
+            out.append(
+                Topic(
+                    name=parked_topic(sink),
+                    key="device id and offset",
+                    schema="parked_event.v1",
+                    producers=(worker,),
+                    consumers=(worker, "reconciler"),
+                    retention_ms=-1,
+                    cleanup=Cleanup.COMPACT,
+                )
+            )
         out.append(
             Topic(
                 name=sink_topic(sink),
                 key="device id",
                 schema="business_event.v2",
                 producers=("fanout", "operator"),
-                consumers=(worker,),
+                consumers=(worker, "reconciler"),
                 retention_ms=30 * _DAY_MS,
             )
         )
@@ -145,8 +170,8 @@ def topics(sinks: tuple[str, ...]) -> tuple[Topic, ...]:
             Topic(
                 name=dlq_topic(sink),
                 key="device id",
-                schema="dead_letter.v1",
-                producers=(worker,),
+                schema="dead_letter.v2",
+                producers=(worker, "operator"),
                 consumers=("operator",),
                 retention_ms=-1,
                 keyed_by_device=False,
@@ -156,10 +181,40 @@ def topics(sinks: tuple[str, ...]) -> tuple[Topic, ...]:
         Topic(
             name=RESULTS,
             key="device id",
-            schema="delivery_result.v1",
-            producers=tuple(f"deliver-{s}" for s in sinks if s != LAKE),
-            consumers=("operator",),
+            schema="delivery_result.v2",
+            producers=(*(f"deliver-{s}" for s in sinks if s != LAKE), "operator"),
+            consumers=("operator", "reconciler"),
             retention_ms=90 * _DAY_MS,
         )
+    )
+    out += (
+        Topic(
+            name=AUDIT,
+            key="event id",
+            schema="operator_action.v1",
+            producers=("operator",),
+            consumers=("operator",),
+            retention_ms=-1,
+            keyed_by_device=False,
+        ),
+        Topic(
+            name=REVIEW,
+            key="id of the mismatch",
+            schema="review_item.v1",
+            producers=("reconciler", "operator"),
+            consumers=("operator",),
+            retention_ms=-1,
+            keyed_by_device=False,
+        ),
+        Topic(
+            name=BALANCE,
+            key="sink/tenant/partition",
+            schema="balance_line.v1",
+            producers=("reconciler",),
+            consumers=("operator",),
+            retention_ms=-1,
+            cleanup=Cleanup.COMPACT,
+            keyed_by_device=False,
+        ),
     )
     return tuple(out)

@@ -10,6 +10,7 @@ import httpx
 import redis.asyncio as redis
 
 from connectors.driver import Driver
+from connectors.entries import Places
 from connectors.lake.config import LakeConfig
 from connectors.lake.mapping import Dataset
 from connectors.lake.store import S3Store
@@ -19,15 +20,15 @@ from pipeline.agents import archive, deliver, detect, fanout
 from pipeline.agents.app import Worker
 from pipeline.agents.deadletter import DeadLetters, unreadable
 from pipeline.agents.unreadable import Quarantine
-from pipeline.core.breaker import BreakerPolicy
 from pipeline.core.quarantine import Reason
-from pipeline.core.retry import RetryPolicy
 from pipeline.core.routing import sinks_of
 from pipeline.settings import Settings, SettingsError
-from pipeline.state.ledger import Ledger
+from pipeline.state.ledger import DAY_MS, Ledger
 from pipeline.state.registry import LiveRegistry
 from pipeline.state.routes_file import load_routes
 from pipeline.state.rules_topic import RulesTopic
+from pipeline.state.sink_board import SinkBoard
+from pipeline.state.sinks_file import load_sinks, policy_of
 from pipeline.topology import DEDUPLICATED, LAKE, sink_topic
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.codecs import make_codec
@@ -37,9 +38,6 @@ DETECT = "detect"
 FANOUT = "fanout"
 ARCHIVE = "archive"
 DELIVER = "deliver-"
-
-NOTICED_S = 10.0
-"""A target that is back is noticed so soon: one probe in ten seconds burdens nobody."""
 
 
 def roles(settings: Settings) -> tuple[str, ...]:
@@ -114,18 +112,24 @@ def _archive(worker: Worker, settings: Settings, codec: Codec) -> None:
 
 
 def _deliver(worker: Worker, settings: Settings, codec: Codec, sink: str, instance: int) -> None:
-    ledger = Ledger(redis.from_url(settings.redis_url.get_secret_value()))
-    driver = Driver(
-        make_connector(sink, settings, LiveRegistry(settings.devices_file)),
-        ledger,
-        httpx.AsyncClient(follow_redirects=False),
-        RetryPolicy(
-            cap_s=NOTICED_S,
-            request_s=settings.delivery_request_s,
-            settle_s=settings.delivery_settle_s,
-        ),
-        breaker=BreakerPolicy(cap_s=NOTICED_S),
-        owner=f"{DELIVER}{sink}/{instance}",
+    policy = policy_of(load_sinks(settings.sinks_file), sink, settings)
+    client = redis.from_url(settings.redis_url.get_secret_value())
+    ledger = Ledger(client, retention_ms=policy.retention_days * DAY_MS)
+
+    owner = f"{DELIVER}{sink}/{instance}"
+
+    def make_driver(places: Places) -> Driver:
+        return Driver(
+            make_connector(sink, settings, LiveRegistry(settings.devices_file)),
+            ledger,
+            httpx.AsyncClient(follow_redirects=False),
+            policy,
+            places=places,
+            board=SinkBoard(client, sink, owner),
+            owner=owner,
+        )
+
+    deliverer = deliver.Deliverer(
+        worker, settings, sink=sink, codec=codec, ledger=ledger, make_driver=make_driver
     )
-    deliverer = deliver.Deliverer(worker, sink=sink, driver=driver, codec=codec)
     deliver.register(worker, deliverer, name=f"{DELIVER}{sink}", check=ledger.check)

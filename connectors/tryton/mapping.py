@@ -1,4 +1,4 @@
-"""Event and registry row → service order, or the reason why there can be none. Pure.
+"""Event and registry row → service order or a change of one, or why there can be none. Pure.
 
 | Tryton | from |
 |---|---|
@@ -7,6 +7,7 @@
 | project.work of type project, `name` | 'ASSET_ID · asset name', found again by 'ASSET_ID · ' |
 | project.work of type task, `name` | 'FL-<key> · severity · summary', found by 'FL-<key> · ' |
 | project.work of type task, `comment` | what was measured, for the person who goes there |
+| … and further lines in it | one for each update and clear, which ends with '[FL-<its key>]' |
 
 The reference stands in the name because project.work has no better field for it: `number`
 is unique, but read-only for every client since Tryton enforces field access (AccessError
@@ -19,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipeline.core.events import BusinessEvent, SnapshotEntry
+from pipeline.core.events import Action, BusinessEvent, Severity, SnapshotEntry
 from pipeline.core.outcome import Rejected
 from pipeline.core.registry import DeviceRecord
 
@@ -45,6 +46,31 @@ class Order:
     customer_id: str
     customer_name: str
     customer_tax_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What an update or a clear does to the order of `entity`, the key it was raised under.
+
+    `line` goes to the end of the comment; its mark tells whether that has been done.
+    """
+
+    key: str
+    entity: str
+    line: str
+    severity: Severity | None
+    """The new one, None where it stays."""
+    closes: bool
+
+    @property
+    def mark(self) -> str:
+        """What the line ends with, and no other text in Tryton has."""
+        return mark_of(self.key)
+
+
+def mark_of(key: str) -> str:
+    """How the line of that update or clear ends."""
+    return f"[{PREFIX}{key}]"
 
 
 def order_prefix(key: str) -> str:
@@ -100,13 +126,7 @@ def to_order(*, event: BusinessEvent, key: str, record: DeviceRecord | None) -> 
         ("Customer id", record.customer_id),
     ):
         if not _usable(value):
-            return Rejected(
-                code="mapping.unusable_id",
-                message=(
-                    f"{what} {one_line(value, ID_MAX)!r} is unusable: give 1 to {ID_MAX} "
-                    "printable characters without blanks at the ends and without ' · '."
-                ),
-            )
+            return _unusable(what, value)
     summary = f"{order_prefix(key)}{event.severity.value}{SEPARATOR}{event.summary}"
     return Order(
         key=key,
@@ -117,6 +137,50 @@ def to_order(*, event: BusinessEvent, key: str, record: DeviceRecord | None) -> 
         customer_id=record.customer_id,
         customer_name=one_line(record.customer_name, NAME_MAX) or record.customer_id,
         customer_tax_id=one_line(record.customer_tax_id, ID_MAX),
+    )
+
+
+def to_change(*, event: BusinessEvent, key: str) -> Change | Rejected:
+    """What that update or clear does to its order, or Rejected with `mapping.unusable_id`.
+
+    Neither registry nor asset are asked: the order is there, or there is nothing to change.
+    """
+    for what, value in (("Idempotency key", key), ("Entity id", event.entity_id)):
+        if not _usable(value):
+            return _unusable(what, value)
+    clears = event.action is Action.CLEAR
+    did = "Cleared" if clears else f"Now {event.severity.value}, since"
+    at = "at " if clears else ""
+    summary = one_line(event.summary, NAME_MAX)
+    return Change(
+        key=key,
+        entity=event.entity_id,
+        line=f"{did} {at}{_instant(event.occurred_at_ms)}: {summary} {mark_of(key)}",
+        severity=None if clears else event.severity,
+        closes=clears,
+    )
+
+
+def with_severity(name: str, severity: Severity) -> str:
+    """An order's name with that severity; as it is where a person has written another one."""
+    parts = name.split(SEPARATOR, 2)
+    if len(parts) != 3 or parts[1] not in set(Severity):  # noqa: PLR2004 - reference, severity, summary
+        return name
+    return one_line(SEPARATOR.join((parts[0], severity.value, parts[2])), NAME_MAX)
+
+
+def with_line(comment: str, line: str) -> str:
+    """The comment with one more line at its end, after a blank one."""
+    return f"{comment.rstrip()}\n\n{line}" if comment.strip() else line
+
+
+def _unusable(what: str, value: str) -> Rejected:
+    return Rejected(
+        code="mapping.unusable_id",
+        message=(
+            f"{what} {one_line(value, ID_MAX)!r} is unusable: give 1 to {ID_MAX} "
+            "printable characters without blanks at the ends and without ' · '."
+        ),
     )
 
 

@@ -11,6 +11,7 @@ customers are kept apart by Tryton itself (party code is unique; who loses a rac
 again); of two equipments made at the same instant the one with the lower id counts, for
 everybody. Customers and equipments come before the order, so a failure there is never
 Unknown: the order was certainly not taken, and what was made is found the next time.
+Updates and clears change the order of the event that raised it: connectors/tryton/changes.py.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from typing import Any
 
 from connectors.base import Conversation, Delivery, Effect
 from connectors.tryton.answers import IN_BAND, Failure, outcome, trouble
+from connectors.tryton.changes import Changes
 from connectors.tryton.config import TrytonConfig
-from connectors.tryton.mapping import PREFIX, SEPARATOR, Order, to_order
+from connectors.tryton.mapping import PREFIX, SEPARATOR, Change, Order, to_change, to_order
 from connectors.tryton.records import (
     PARTY,
     WORK,
@@ -34,6 +36,7 @@ from connectors.tryton.records import (
     order_values,
 )
 from connectors.tryton.session import Session
+from pipeline.core.events import Action
 from pipeline.core.outcome import (
     Delivered,
     Found,
@@ -55,7 +58,10 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderSeen:
-    """An order as Tryton shows it. `id` is Delivered's target_id; `number` Tryton's own."""
+    """An order as Tryton shows it. `id` is Delivered's target_id; `number` Tryton's own.
+
+    `status` is the name of its status, in the user's language.
+    """
 
     key: str
     id: int
@@ -63,6 +69,7 @@ class OrderSeen:
     name: str
     equipment: str
     party: str
+    status: str = ""
 
 
 class TrytonConnector:
@@ -70,27 +77,34 @@ class TrytonConnector:
 
     name = "tryton"
     batch_size = BATCH_SIZE
+    keyed = False
 
     def __init__(self, config: TrytonConfig, registry: Devices) -> None:
         self._registry = registry
         self._records = Records(Session(config))
+        self._changes = Changes(self._records)
 
     def deliver(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[Outcome]]:
         """Bring the events to Tryton; one outcome per delivery, in order.
 
-        A key that comes twice in one batch is created once.
+        A key that comes twice in one batch is created once. What is raised goes first, so that
+        it can be updated and cleared in the same batch.
         """
         results: dict[str, Outcome] = {}
         orders: dict[str, Order] = {}
+        changes: dict[str, Change] = {}
         for delivery in deliveries:
-            event, key = delivery.event, delivery.key
-            order = to_order(event=event, key=key, record=self._registry.get(event.device_id))
-            if isinstance(order, Rejected):
-                results[key] = order
+            made = self._mapped(delivery)
+            if isinstance(made, Rejected):
+                results[delivery.key] = made
+            elif isinstance(made, Order):
+                orders[delivery.key] = made
             else:
-                orders[key] = order
+                changes[delivery.key] = made
         if orders:
             results.update((yield from self._deliver(orders)))
+        if changes:
+            results.update((yield from self._changes.apply(tuple(changes.values()))))
         outcomes: list[Outcome] = []
         told: set[str] = set()
         for delivery in deliveries:
@@ -102,16 +116,28 @@ class TrytonConnector:
         return outcomes
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
-        """Ask Tryton by key; one answer per delivery, in order."""
-        if not deliveries:
-            return []
-        works = yield from self._records.works({d.key for d in deliveries}, ())
-        if isinstance(works, Failure):
-            return [trouble(works)] * len(deliveries)
-        found = works.orders
-        return [
-            Found(target_id=str(found[d.key])) if d.key in found else NotFound() for d in deliveries
-        ]
+        """Ask Tryton by key; one answer per delivery, in order.
+
+        For an update or a clear: whether the order of its entity has its mark.
+        """
+        answers: dict[str, LookUp] = {}
+        raised = {d.key for d in deliveries if d.event.action is Action.RAISE}
+        changed = {d.key: d.event.entity for d in deliveries if d.key not in raised}
+        if raised:
+            works = yield from self._records.works(raised, ())
+            if isinstance(works, Failure):
+                answers |= dict.fromkeys(raised, trouble(works))
+            else:
+                answers |= {key: Found(target_id=str(i)) for key, i in works.orders.items()}
+        if changed:
+            answers |= yield from self._changes.look_up(changed)
+        return [answers.get(d.key, NotFound()) for d in deliveries]
+
+    def _mapped(self, delivery: Delivery) -> Order | Change | Rejected:
+        event, key = delivery.event, delivery.key
+        if event.action is Action.RAISE:
+            return to_order(event=event, key=key, record=self._registry.get(event.device_id))
+        return to_change(event=event, key=key)
 
     def find_orders(
         self, prefix: str = PREFIX, since_id: int = 0
@@ -288,4 +314,5 @@ def _seen(row: Mapping[str, Any]) -> OrderSeen:
         name=name,
         equipment=str(equipment.get("name") or ""),
         party=str((equipment.get("party.") or {}).get("name") or ""),
+        status=str((row.get("status.") or {}).get("name") or ""),
     )

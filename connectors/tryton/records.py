@@ -1,4 +1,4 @@
-"""Searches and creates of the three kinds of records: customer, equipment, order. Pure."""
+"""Searches, creates and changes of the records: customer, equipment, order. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from connectors.tryton.session import Session
 
 WORK = "project.work"
 PARTY = "party.party"
+STATUS = "project.work.status"
+STATE = (
+    *("name", "comment", "_timestamp", "status.progress"),
+    *("progress", "timesheet_duration", "children"),
+)
+"""What is read of an order that is to be changed."""
 SEARCH_LIMIT = 1_000
 """Most records that one search may give."""
 
@@ -34,6 +40,19 @@ class Customer:
 
     id: int
     active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderState:
+    """An order as it is now. `stamp` changes with every write (ModelSQL.__check_timestamp)."""
+
+    id: int
+    name: str
+    comment: str
+    stamp: str
+    done: bool
+    worked_on: bool
+    """Whether a person has noted work on it: time, progress, or tasks below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +141,50 @@ class Records:
     def orders_after(self, prefix: str, since_id: int, limit: int) -> Conversation[Rows | Failure]:
         """One page of the orders whose reference begins so, ids rising from after `since_id`."""
         domain = [["type", "=", "task"], _begins([prefix]), ["id", ">", since_id]]
-        names = ["name", "number", "parent.name", "parent.party.name"]
+        names = ["name", "number", "status.name", "parent.name", "parent.party.name"]
         return (yield from self._search("list_orders", WORK, domain, names, limit=limit))
+
+    def orders(self, keys: Collection[str]) -> Conversation[dict[str, OrderState] | Failure]:
+        """The orders with these keys as they are now, by key."""
+        domain = [["type", "=", "task"], _begins([order_prefix(key) for key in keys])]
+        rows = yield from self._search("read_order", WORK, domain, STATE, by_company=True)
+        if isinstance(rows, Failure):
+            return rows
+        found: dict[str, OrderState] = {}
+        for row in rows:
+            for key in _named(row, keys, order_prefix):
+                found.setdefault(key, _state(row))
+        return found
+
+    def done_status(self) -> Conversation[int | Failure]:
+        """The status of tasks that are done: the first of those that stand for 100 %."""
+        domain = [["progress", "=", 1.0], ["types", "in", "task"]]
+        rows = yield from self._search("done_status", STATUS, domain, ["id"], limit=1)
+        if isinstance(rows, Failure):
+            return rows
+        if not rows:
+            return Failure(
+                kind=Kind.BUSY,
+                code="tryton.no_done_status",
+                message="Tryton has no status of 100 % for tasks, so no order can be closed: "
+                "make one active.",
+            )
+        return int(rows[0]["id"])
+
+    def write(
+        self, step: str, changes: Sequence[tuple[OrderState, Values]]
+    ) -> Conversation[Failure | None]:
+        """Change all these orders in one transaction, each only if it still is as it was read.
+
+        Tryton compares the stamps in the context and refuses with a ConcurrencyException, so
+        the same request takes effect once however often it is sent.
+        """
+        params = [part for order, values in changes for part in ([order.id], values)]
+        stamps = {f"{WORK},{order.id}": order.stamp for order, _ in changes}
+        answer = yield from self._session.ask(
+            step, f"model.{WORK}.write", params, Effect.KEYED_WRITE, {"_timestamp": stamps}
+        )
+        return answer if isinstance(answer, Failure) else None
 
     def create(
         self, step: str, model: str, values: Sequence[Values], effect: Effect
@@ -159,18 +220,18 @@ class Records:
                 return answers + [not_sent(answer)] * (len(values) - at - 1)
         return answers
 
-    def blame(self, failure: Failure) -> Conversation[Failure]:
+    def blame(self, failure: Failure, *, change: bool = False) -> Conversation[Failure]:
         """The failure, unless it was for want of rights: Tryton says that with a UserError too."""
         if failure.kind is not Kind.BUSINESS:
             return failure
-        return (yield from self._session.check_rights()) or failure
+        return (yield from self._session.check_rights(change=change)) or failure
 
     def _search(
         self,
         step: str,
         model: str,
         domain: list[Any],
-        names: list[str],
+        names: Sequence[str],
         *,
         limit: int = SEARCH_LIMIT,
         by_company: bool = False,
@@ -183,7 +244,7 @@ class Records:
         answer = yield from self._session.ask(
             step,
             f"model.{model}.search_read",
-            [domain, 0, limit, [["id", "ASC"]], names],
+            [domain, 0, limit, [["id", "ASC"]], list(names)],
             Effect.READ,
         )
         if isinstance(answer, Failure):
@@ -203,6 +264,21 @@ class Records:
 def not_sent(failure: Failure) -> Failure:
     """The same trouble for what was to come after it and did not go out."""
     return replace(failure, kind=Kind.BUSY, answer=None)
+
+
+def _state(row: Mapping[str, Any]) -> OrderState:
+    """`timesheet_duration` comes as {"__class__": "timedelta", "seconds": …} (JSONEncoder)."""
+    status, time = row.get("status."), row.get("timesheet_duration")
+    reached = status.get("progress") if isinstance(status, dict) else None
+    seconds = time.get("seconds") if isinstance(time, dict) else None
+    return OrderState(
+        id=row["id"],
+        name=str(row.get("name") or ""),
+        comment=str(row.get("comment") or ""),
+        stamp=str(row.get("_timestamp") or ""),
+        done=isinstance(reached, int | float) and reached >= 1,
+        worked_on=bool(seconds or row.get("progress") or row.get("children")),
+    )
 
 
 def _is_row(row: object) -> bool:

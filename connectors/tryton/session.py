@@ -19,7 +19,7 @@ of them is refused with that sentence. We never send a number, so it is never ab
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,8 @@ from connectors.tryton.config import TrytonConfig
 
 ACCESS = ("project.work", "party.party")
 """Models to read and create in."""
+CHANGED = "project.work"
+"""Model that updates and clears write to."""
 NUMBER_TAKEN = ("project", "msg_work_number_unique")
 """Module and id of the sentence (trytond/modules/project/message.xml)."""
 
@@ -63,15 +65,24 @@ class Session:
         self._login: Login | None = None
 
     def ask(
-        self, step: str, method: str, params: Sequence[Any], effect: Effect
+        self,
+        step: str,
+        method: str,
+        params: Sequence[Any],
+        effect: Effect,
+        context: Mapping[str, Any] | None = None,
     ) -> Conversation[Result | Failure]:
-        """Call a method; logs in first where needed, and once more where the session ended."""
+        """Call a method; logs in first where needed, and once more where the session ended.
+
+        `context` is added to the session's own.
+        """
         answer: Result | Failure = _halt("session", "Tryton gives no session.")
         for _ in range(2):
             login = yield from self.ensure()
             if isinstance(login, Failure):
                 return login
-            request = self._request(method, [*params, login.context], login.header)
+            full = {**login.context, **(context or {})}
+            request = self._request(method, [*params, full], login.header)
             answer = read_reply((yield Call(step=step, request=request, effect=effect)))
             if isinstance(answer, Result):
                 return answer
@@ -92,12 +103,15 @@ class Session:
             self._login = login
         return self._login
 
-    def check_rights(self) -> Conversation[Failure | None]:
-        """A Failure where the user may not, or no longer, create what orders are made of."""
+    def check_rights(self, *, change: bool = False) -> Conversation[Failure | None]:
+        """A Failure where the user may not, or no longer, create what orders are made of.
+
+        With `change`: or may not write orders, which only updates and clears need.
+        """
         login = yield from self.ensure()
         if isinstance(login, Failure):
             return login
-        return (yield from self._rights(login.header, login.context))
+        return (yield from self._rights(login.header, login.context, change=change))
 
     def _log_in(self) -> Conversation[Login | Failure]:
         header = yield from self._header()
@@ -171,7 +185,9 @@ class Session:
             "correct the name or the user's companies.",
         )
 
-    def _rights(self, header: str, context: dict[str, Any]) -> Conversation[Failure | None]:
+    def _rights(
+        self, header: str, context: dict[str, Any], *, change: bool = False
+    ) -> Conversation[Failure | None]:
         answer = yield from self._read(
             "rights", "model.ir.model.access.get_access", [list(ACCESS), context], header
         )
@@ -185,6 +201,12 @@ class Session:
                     "no_rights",
                     f"Tryton's user {self._config.user} may not read and create {model}: "
                     "add the user to a group that may.",
+                )
+            if change and model == CHANGED and not may.get("write"):
+                return _halt(
+                    "no_rights",
+                    f"Tryton's user {self._config.user} may not write {model}, which clearing an "
+                    "order takes: add the user to a group that may.",
                 )
         return None
 

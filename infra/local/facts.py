@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ async def gather(
         for line in books.lines(watch.committed)
         if line.name.startswith("sink.")
     }
-    lake = await asyncio.to_thread(_lake, settings, session)
+    accepted = books.sinks[LAKE].accepted if LAKE in books.sinks else ()
+    lake = await asyncio.to_thread(_lake, settings, session, tuple(accepted))
     ours = [order for order in await read_orders(settings) if order.key in books.sources]
     readings = books.readings
     lines = [
@@ -186,7 +187,7 @@ async def _dead_letters(settings: Settings, watch: Watch) -> list[tuple[str, str
     ]
 
 
-def _lake(settings: Settings, session: int) -> LakeFacts:
+def _lake(settings: Settings, session: int, events: Collection[str]) -> LakeFacts:
     with reader.connect(settings) as lake:
         rows, distinct = _one(
             lake,
@@ -201,7 +202,10 @@ def _lake(settings: Settings, session: int) -> LakeFacts:
             session,
         )
         event_rows, distinct_events = _one(
-            lake, "SELECT count(*), count(DISTINCT id) FROM events WHERE session = ?", session
+            lake,
+            # By id, not by session: a device may be told of that was last seen in a run before.
+            "SELECT count(*), count(DISTINCT id) FROM events WHERE id IN (SELECT unnest(?))",
+            list(events),
         )
         answer = lake.execute(QUERY, [session])
         columns = tuple(str(column[0]) for column in answer.description)
@@ -217,6 +221,6 @@ def _lake(settings: Settings, session: int) -> LakeFacts:
         )
 
 
-def _one(lake: Any, query: str, session: int) -> tuple[int, ...]:  # noqa: ANN401 - duckdb
-    [row] = lake.execute(query, [session]).fetchall()
+def _one(lake: Any, query: str, what: int | list[str]) -> tuple[int, ...]:  # noqa: ANN401 - duckdb
+    [row] = lake.execute(query, [what]).fetchall()
     return tuple(int(value) for value in row)

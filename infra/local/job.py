@@ -49,12 +49,13 @@ class Plan:
 
 
 def start_workers(supervisor: Supervisor, settings: Settings) -> tuple[str, ...]:
-    """Start the bridge and one worker per role; returns their names."""
+    """Start the bridge, one worker per role and the reconciler; returns their names."""
     command = str(Path(sys.executable).with_name("fieldline"))
     supervisor.start("bridge", (command, "bridge"))
     for role in roles(settings):
         supervisor.start(role, (command, "worker", role))
-    return ("bridge", *roles(settings))
+    supervisor.start("reconciler", (command, "reconciler"))
+    return ("bridge", *roles(settings), "reconciler")
 
 
 class Job:
@@ -185,13 +186,20 @@ class Job:
     async def _settle(self, keeper: BookKeeper, screen: Screen, played: Played) -> None:
         """Wait until every reading and event is somewhere final, or nothing moves any more."""
         moved_at, last = time.monotonic(), self._state()
+        quiet = False
         while time.monotonic() - moved_at < STALLED_S:
             await self._look(keeper, screen)
             now = self._state()
-            if now != last:
+            if moved := now != last:
                 moved_at, last = time.monotonic(), now
+            # Workers are asked one after another, and an event may pass between two of them:
+            # only what is said twice, with nothing come in between, is so.
             if self._complete(played) and await self._drained():
-                return
+                if quiet and not moved:
+                    return
+                quiet = True
+            else:
+                quiet = False
         self.watch.note = "nothing moves any more"
 
     def _state(self) -> tuple[object, ...]:

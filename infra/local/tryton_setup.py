@@ -18,9 +18,10 @@ from trytond.transaction import Transaction
 USER = "fieldline"
 COMPANY = "Fieldline Service"
 GROUP = "Fieldline connector"
-MODELS = ("project.work", "party.party")
-"""What the user may read and create, and neither change nor delete. Identifiers and addresses
-follow their party (Model.__access__ in trytond/modules/party)."""
+MODELS = {"project.work": True, "party.party": False}
+"""What the user may read and create, never delete, and whether it may change it: a cleared
+anomaly closes its order. Identifiers and addresses follow their party (Model.__access__ in
+trytond/modules/party)."""
 
 _ROOT = 1
 """Id of the user that trytond/res/user.xml makes first, 'admin'."""
@@ -47,20 +48,22 @@ def _company() -> Any:  # noqa: ANN401 - trytond has no types
 
 
 def _group() -> Any:  # noqa: ANN401 - trytond has no types
-    """A group of our own: Tryton's project administration may also change and delete."""
+    """A group of our own: Tryton's project administration may also delete."""
     group = _one("res.group", [("name", "=", GROUP)], {"name": GROUP})
-    rights = {
-        "perm_read": True,
-        "perm_create": True,
-        "perm_write": False,
-        "perm_delete": False,
-    }
-    for model in MODELS:
-        _one(
+    for model, may_change in MODELS.items():
+        rights = {
+            "perm_read": True,
+            "perm_create": True,
+            "perm_write": may_change,
+            "perm_delete": False,
+        }
+        access = _one(
             "ir.model.access",
             [("model", "=", model), ("group", "=", group.id)],
             {"model": model, "group": group.id, **rights},
         )
+        # An earlier version of this may have made it, with other rights.
+        Pool().get("ir.model.access").write([access], rights)
     return group
 
 

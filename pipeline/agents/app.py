@@ -129,7 +129,6 @@ class Worker:
         self.holdings = Holdings()
         self.membership = Membership(self.app, session_s=SESSION_S)
         self.app.transport.Consumer = self.membership.of(tracked(self.holdings))  # type: ignore[misc]  # one app only
-        self._queues: dict[str, Any] = {}
         self._pulse = Pulse(limit_s=settings.stall_s)
         self._role = role
         self._map = {topic.name: topic for topic in topics(sinks)}
@@ -142,7 +141,6 @@ class Worker:
             self.holdings,
             settings,
             patient=role.startswith(PATIENT),
-            queues=self._queues.values,
         )
 
         @self.app.task  # type: ignore[untyped-decorator]  # Faust has no types
@@ -195,11 +193,13 @@ class Worker:
     def agent(self, channel: Any, step: Step, *, name: str, limit: int) -> None:  # noqa: ANN401
         """Register an agent: `step` gets the events of `channel` in rounds of up to `limit`."""
         rounds = Rounds(self.holdings, limit=limit)
+        self.holdings.rounds[channel.get_topic_name()] = rounds
 
         @self.app.agent(channel, name=name, concurrency=1)
-        async def feed(stream: Any) -> None:  # noqa: ANN401
-            self._queues[name] = stream.channel.queue
-            await rounds.feed(stream)
+        async def subscribe(stream: Any) -> None:  # noqa: ANN401
+            """Has Faust read the topic; its messages never come this way (TrackedConsumer)."""
+            async for _ in stream.noack().events():
+                raise AssertionError(f"Faust has a message of {channel} that is ours")
 
         @self.app.task  # type: ignore[untyped-decorator]  # Faust has no types
         async def run() -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,7 @@ from pipeline.settings import Settings
 from pipeline.state import device_restore, device_state, partition_state
 from pipeline.state.rules_topic import RulesTopic
 from pipeline.state.seal import Seal
-from pipeline.state.table import DeviceTable
+from pipeline.state.table import Rows, RowTable
 from pipeline.topology import DEDUPLICATED, EVENTS, READINGS
 from pipeline.wire import cloudevents
 from pipeline.wire.avro import Codec, UnreadableError
@@ -102,7 +101,7 @@ class Detector:
         self._registry = registry
         self._window = settings.dedup_window
         self._emitter = Emitter(settings, name="fieldline-detect")
-        self._table = DeviceTable(worker.app, "devices", append=self._append)
+        self._table = RowTable(worker.app, "devices", append=self._append)
         worker.target(DEDUPLICATED)
         worker.target(EVENTS)
         self._quarantine = Quarantine(worker, codec)
@@ -275,7 +274,7 @@ class Detector:
             sent += await self._emitter.emit(EVENTS, partition, events)
         return sent
 
-    async def _append(self, topic: str, partition: int, rows: Mapping[str, bytes]) -> int:
+    async def _append(self, topic: str, partition: int, rows: Rows) -> int:
         records = (Record(device.encode(), row) for device, row in rows.items())
         return await settled(await self._emitter.emit(topic, partition, records))
 

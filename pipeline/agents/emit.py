@@ -24,7 +24,7 @@ class Record(NamedTuple):
     """One record to send."""
 
     key: bytes
-    value: bytes
+    value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
 
 

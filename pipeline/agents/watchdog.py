@@ -14,8 +14,7 @@ import asyncio
 import faulthandler
 import sys
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -57,7 +56,7 @@ def sentence(stall: Stall[TP], limit_s: float) -> str:
 
 
 class Watchdog:
-    """Looks at one app's partitions. `queues` gives the streams' queues of Faust events."""
+    """Looks at one app's partitions."""
 
     def __init__(
         self,
@@ -66,13 +65,11 @@ class Watchdog:
         settings: Settings,
         *,
         patient: bool,
-        queues: Callable[[], Iterable[Any]],
         end: Callable[[], object] = halt,
     ) -> None:
         self._app = app
         self._holdings = holdings
         self._settings = settings
-        self._queues = queues
         self._end = end
         self._every_s = min(LOOK_S, settings.stall_s / 4)
         self._limits = Limits(
@@ -130,11 +127,6 @@ class Watchdog:
             return dict(await client.end_offsets(ours))
 
     def _looks(self, ends: dict[TP, int]) -> dict[TP, Look]:
-        queued = Counter(
-            event.message.tp
-            for queue in self._queues()
-            for event in tuple(queue._queue)  # noqa: SLF001 - asyncio.Queue shows only its size
-        )
         acks, unsaved = self._holdings.acks, set(self._holdings.acks.pending())
         committed = self._app.monitor.tp_committed_offsets
         return {
@@ -142,7 +134,6 @@ class Watchdog:
                 end=end,
                 position=position,
                 committed=committed.get(tp),
-                queued=queued[tp],
                 in_hand=acks.in_hand(tp),
                 unsaved=tp in unsaved,
             )

@@ -8,7 +8,17 @@ import sys
 import typer
 from rich.console import Console
 
-from pipeline.cli import backtest, deadletters, feedback, look, play, rules, state, work
+from pipeline.cli import (
+    backtest,
+    deadletters,
+    feedback,
+    look,
+    play,
+    reconcile,
+    rules,
+    state,
+    work,
+)
 from pipeline.cli.errors import sentence
 from pipeline.settings import SettingsError, load
 
@@ -23,6 +33,7 @@ look.register(app)
 play.register(app)
 work.register(app)
 backtest.register(app)
+reconcile.register(app)
 app.add_typer(deadletters.app, name="dlq")
 app.add_typer(rules.app, name="rules")
 app.add_typer(feedback.app, name="feedback")

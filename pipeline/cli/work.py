@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from pathlib import Path
 from typing import Annotated
 
-import faust
 import typer
 import uvloop
 
 from pipeline import logs
-from pipeline.bridge import service
 from pipeline.settings import load
-from pipeline.state.local_copy import check_local_copy
-from pipeline.state.worker_folder import held, worker_folder
-from pipeline.workers import make_worker
-
-
-class _Worker(faust.Worker):
-    async def _sentinel_task(self) -> None:
-        """Faust sleeps a second here, after everything has ended."""
 
 
 def register(app: typer.Typer) -> None:
@@ -36,18 +25,11 @@ def worker(
     instance: Annotated[int, typer.Option(min=0, help="Number of this worker in its role.")] = 0,
 ) -> None:
     """Run one Faust worker. Start more instances of a role to share its partitions."""
-    settings = load()
-    logs.configure()
-    # Faust's consumer thread makes a loop of its own: the policy serves both.
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    app = make_worker(settings, role=role, instance=instance).app
-    with held(worker_folder(settings, role, instance)):
-        for table in app.tables.values():
-            folder = Path(app.conf.tabledir)
-            asyncio.run(check_local_copy(settings, folder, table.changelog_topic_name))
-        _Worker(
-            app, loglevel="INFO", override_logging=False, redirect_stdouts=False, quiet=True
-        ).execute_from_commandline()
+    # Here, not above: what a worker is made of takes seconds to load, which every other
+    # command would pay too.
+    from pipeline.cli.run_worker import run  # noqa: PLC0415 - see above
+
+    run(load(), role=role, instance=instance)
 
 
 def run_bridge(
@@ -59,6 +41,8 @@ def run_bridge(
     ] = True,
 ) -> None:
     """Run the MQTT-to-Kafka bridge. Start more instances to share the load."""
+    from pipeline.bridge import service  # noqa: PLC0415 - as above
+
     settings = load()
     logs.configure()
 

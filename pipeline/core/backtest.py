@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.core.detect import At, Detection
 from pipeline.core.detectors.table import DETECTORS
+from pipeline.core.events import Action
 from pipeline.core.telemetry import TelemetryBatch
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Backtest:
     """What the rules make of a history, shape (rows,) each.
 
     `score` is the greatest detector's score as a share of its threshold: 1 and more is over
-    it. `flagged` rows raised an event, one per episode (and one more where it grows graver);
+    it. `flagged` rows raised an event, one per episode (and one more where it grows graver; that
+    it is over is no event here);
     `detector` is the one that raised it, else the one with the greatest score, '' for none.
     """
 
@@ -119,6 +121,8 @@ def backtest(
                 )
             }
             for event in decision.events:
+                if event.action is Action.CLEAR:
+                    continue  # the end of what was flagged where it began
                 sample = event.device_id, event.source.sequence
                 # A fence is crossed by the device as a whole: its sample's first row tells it.
                 row = place.get((*sample, event.metric), begins[sample])

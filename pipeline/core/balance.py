@@ -18,12 +18,14 @@ from pipeline.core.telemetry import DeduplicatedBatch
 class Line:
     """One line: `went_in` = sum of `places`, else `difference` says how many are missing.
 
-    A negative difference means that more came out than went in.
+    A negative difference means that more came out than went in. `parked` of the waiting are
+    in their worker's table.
     """
 
     name: str
     went_in: int
     places: Mapping[str, int]
+    parked: int = 0
 
     @property
     def difference(self) -> int:
@@ -90,48 +92,69 @@ class ReadingBooks:
         )
 
 
+OUTCOMES = ("delivered", "rejected", "superseded", "dead_lettered", "discarded")
+"""Results of a delivery, in the order in which they are shown."""
+
+
 @dataclass(slots=True)
 class SinkBooks:
     """One sink's events, by event id: a repetition changes nothing, the last result holds."""
 
     accepted: dict[str, tuple[int, int]] = field(default_factory=dict)
     results: dict[str, str] = field(default_factory=dict)
+    _rows: dict[tuple[int, bytes], str] = field(default_factory=dict)
 
     def on_accepted(self, event_id: str, partition: int, offset: int) -> None:
-        """An event in sink.<name>."""
-        self.accepted[event_id] = (partition, offset)
+        """An event in sink.<name>; where it lies first is where its worker meets it first."""
+        self.accepted.setdefault(event_id, (partition, offset))
 
     def on_result(self, event_id: str, outcome: str) -> None:
-        """A result: 'delivered', 'rejected' or 'dead_lettered'."""
+        """A result: one of OUTCOMES."""
         self.results[event_id] = outcome
+
+    def on_parked(self, partition: int, key: bytes, event_id: str | None) -> None:
+        """A row of the worker's table, by its key; None where it was deleted."""
+        if event_id is None:
+            self._rows.pop((partition, key), None)
+        else:
+            self._rows[partition, key] = event_id
 
     def count(self, outcome: str) -> int:
         """Accepted events whose last result is `outcome`."""
         return sum(1 for e in self.accepted if self.results.get(e) == outcome)
 
+    @property
+    def parked(self) -> frozenset[str]:
+        """Accepted events without a result that lie in the worker's table."""
+        return frozenset(
+            e for e in self._rows.values() if e in self.accepted and e not in self.results
+        )
+
     def waiting(self, committed: Mapping[int, int]) -> int:
-        """Events without a result that their worker has not finished reading.
+        """Events without a result that their worker has not finished reading, or has parked.
 
         `committed` is the worker's committed offset by partition: an event *below* it
-        without a result is not waiting, it is missing.
+        without a result is not waiting, unless it is parked: it is missing.
         """
+        parked = self.parked
         return sum(
             1
             for event_id, (partition, offset) in self.accepted.items()
-            if event_id not in self.results and offset >= committed.get(partition, 0)
+            if event_id not in self.results
+            and (offset >= committed.get(partition, 0) or event_id in parked)
         )
 
     def line(self, sink: str, committed: Mapping[int, int]) -> Line:
         """The sink's line."""
+        ends = Counter(self.results[e] for e in self.accepted if e in self.results)
         return Line(
             name=f"sink.{sink}",
             went_in=len(self.accepted),
             places={
-                "delivered": self.count("delivered"),
-                "rejected": self.count("rejected"),
-                "dead_lettered": self.count("dead_lettered"),
+                **{outcome: ends[outcome] for outcome in OUTCOMES},
                 "waiting": self.waiting(committed),
             },
+            parked=len(self.parked),
         )
 
 

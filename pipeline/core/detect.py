@@ -219,7 +219,11 @@ class Detection:
             if count:
                 sample = at - 1
                 first = reading - int(joined.readings[sample])
-                for alarm in alarms[:count].tolist():
+                # What is over goes first: an alarm of the same sample may begin another trouble.
+                for alarm in sorted(alarms[:count].tolist(), key=lambda row: row[1] != kernel.OVER):
+                    if alarm[1] == kernel.OVER:
+                        self._teller.over(joined, sample, first, reading, int(alarm[0]))
+                        continue
                     joined.alarms.append((int(alarm[0]), first))
                     self._teller.alarm(joined, sample, first, reading, alarm)
                 kernel.heard(

@@ -26,6 +26,17 @@ class Disposition(StrEnum):
     """Part of a storm that another event tells of."""
 
 
+class Action(StrEnum):
+    """What an event does to the record at a sink."""
+
+    RAISE = "raise"
+    """It is a trouble of its own, with a record of its own."""
+    UPDATE = "update"
+    """The trouble of `entity_id` has changed."""
+    CLEAR = "clear"
+    """The trouble of `entity_id` is over."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Coordinates of the message that caused an event.
@@ -74,6 +85,21 @@ class BusinessEvent:
     source: Source
     snapshot: tuple[SnapshotEntry, ...]
     disposition: Disposition = Disposition.DELIVER
+    action: Action = Action.RAISE
+    entity_id: str = ""
+
+    @property
+    def entity(self) -> str:
+        """Id of the event that raised what this one is about: its own for one that raises."""
+        return self.entity_id or self.id
+
+    @property
+    def version(self) -> str:
+        """Place among the events of its device: a later one is greater, as text.
+
+        From the message that caused it, which is the same in every replay.
+        """
+        return f"{self.source.offset:019d}.{self.source.index:010d}"
 
 
 def episode_id(
@@ -101,7 +127,9 @@ def fingerprint(event: BusinessEvent) -> str:
     source = event.source
     facts = (event.id, event.type, event.device_id, event.detector, event.metric)
     numbers = (event.occurred_at_ms, source.session, source.sequence)
-    return hashlib.sha256("\x1f".join((*facts, *map(str, numbers))).encode()).hexdigest()
+    about = () if event.action is Action.RAISE else (event.action, event.entity)
+    text = "\x1f".join((*facts, *map(str, numbers), *about))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def tenant_of(device_id: str) -> str:

@@ -1,10 +1,8 @@
 """The loop over samples: dedup, detectors, episodes; compiled (pipeline.core.jit).
 
-Samples are taken one by one in order of arrival, so how the input was cut into messages and
-rounds cannot change a result. State is arrays, a row per device or series, changed in
-place; pipeline.core.fleet owns them and says what the columns mean. The loop *pauses* at a
-sample that raises an alarm: the caller tells the event from the state of that very moment
-and goes on.
+Samples are taken one by one in order of arrival, so how the input was cut into messages cannot
+change a result. State is arrays changed in place (pipeline.core.fleet). The loop *pauses* at a
+sample with an alarm or the end of an episode: the caller tells it from that very state.
 """
 
 from __future__ import annotations
@@ -75,6 +73,8 @@ UNDECIDED: Final = 255
 GROUPS: Final = len(DETECTORS)
 SILENT: Final = GROUPS
 """In an alarm's place of a detector: the device was silent before this sample."""
+OVER: Final = -1
+"""In an alarm's place of a severity: the detector's episode has ended."""
 
 _ZSCORE: Final = NUMBER["zscore"]
 _LIMIT: Final = NUMBER["limit"]
@@ -139,7 +139,7 @@ def _raise(
     agree: I64,
     alarms: F64,
 ) -> int:
-    """Episodes of one device after one sample: fills `alarms`, returns how many."""
+    """Episodes of one device after one sample that began, grew graver, or are OVER: how many."""
     row = arrays.columns[d]
     inside, level = arrays.inside[d], arrays.level[d]
     quiet, since = arrays.quiet[d], arrays.since[d]
@@ -153,8 +153,7 @@ def _raise(
             if time_ms - since[group] < tables.duration_ms[group]:
                 continue
             for place in range(2, level[group] - 1, -1):
-                # The metric furthest out speaks for the device, among those over just now.
-                if speaker[lane + place] < 0:
+                if speaker[lane + place] < 0:  # the metric furthest out speaks, of those over now
                     continue
                 wanted = _needed(agree[lane + place], group, row, arrays, tables)
                 if inside[lane + place] >= wanted:
@@ -174,6 +173,9 @@ def _raise(
                 level[group] = 0
                 quiet[group] = 0
                 row[C_OPEN] -= 1
+                alarms[raised, 0] = group
+                alarms[raised, 1] = OVER
+                raised += 1
         else:
             since[group] = 0
     if row[C_OPEN] == 0:
@@ -314,10 +316,10 @@ def run(
     """Apply samples from `start` on, whose first reading is `reading`.
 
     `device` to `offset` and `verdict` have shape (samples,), `value` and `slot` (readings,).
-    Returns the next sample, its first reading, and how many alarms the sample before it
-    raised: `alarms` then has rows of detector, place in SEVERITIES, reading, and score.
-    `trace`, shape (readings, 2) or (0, 2), gets each reading's greatest score as a share of its
-    mildest threshold, and the detector.
+    Returns the next sample, its first reading, and how many alarms the sample before it raised:
+    `alarms` then has rows of detector, place in SEVERITIES (or OVER), reading, score. `trace`,
+    (readings, 2) or (0, 2), gets each reading's greatest score as a share of its mildest
+    threshold, and the detector.
     """
     best = np.zeros(3 * GROUPS)
     speaker = np.full(3 * GROUPS, -1)
@@ -362,6 +364,7 @@ def run(
             and not columns[d, C_SILENT]
         ):
             alarms[0, 0] = SILENT
+            alarms[0, 1] = 0
             count = 1
         if sequence[i] < 0:
             columns[d, C_START] = BEFORE_ALL

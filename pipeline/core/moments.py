@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.core import kernel, telling
-from pipeline.core.detectors import storm
 from pipeline.core.detectors.table import DETECTORS, DEVICE_EVENT_TYPES, GEOFENCE, NUMBER, SILENT
 from pipeline.core.detectors.zscore import score_confidence
 from pipeline.core.drift import Drift, Side
+from pipeline.core.episodes import PLACES
 from pipeline.core.events import (
+    Action,
     BusinessEvent,
-    Disposition,
     Severity,
     SnapshotEntry,
     Source,
@@ -31,6 +31,7 @@ from pipeline.core.fleet import (
     C_START,
 )
 from pipeline.core.plans import P_DETECTOR, P_FIELDS, P_STATE
+from pipeline.core.release import Gate
 from pipeline.core.rules import SEVERITIES
 
 if TYPE_CHECKING:
@@ -42,15 +43,14 @@ if TYPE_CHECKING:
     from pipeline.core.detect import At
     from pipeline.core.fleet import Fleet
     from pipeline.core.plans import Plans
-    from pipeline.core.registry import DeviceRecord, Devices
-    from pipeline.core.rules import StormRule
+    from pipeline.core.registry import Devices
     from pipeline.core.telemetry import TelemetryBatch
 
 _ZSCORE = NUMBER["zscore"]
-_GROUPS = len(DETECTORS) + 2
-"""Detectors, then silent and geofence: one event each per sample at most."""
-STORM = "storm"
-STORM_TYPE = "fieldline.storm.began"
+_ROOM = 1 + PLACES
+"""Numbers kept for a detector's events per sample: what it raises, or a clear per severity."""
+_GROUPS = _ROOM * len(DETECTORS) + 2
+"""All detectors', then silent and geofence: one event each per sample at most."""
 DRIFT = "drift"
 DRIFT_TYPE = "fieldline.detector.drift"
 OURSELVES = "fieldline/detect"
@@ -86,7 +86,8 @@ class Teller:
         self.fleet = fleet
         self.plans = plans
         self._registry = registry
-        self.storms = {"asset": storm.Storm(), "site": storm.Storm()}
+        self._gate = Gate(fleet, plans, registry)
+        self.storms = self._gate.storms
 
     def plan(self, row: int, metric: str) -> int:
         """The plan for a metric of a device."""
@@ -109,7 +110,30 @@ class Teller:
             event = self._silence(joined, message, row, int(joined.received_ms[sample]))
         else:
             event = self._told(joined, sample, (first, end), alarm, message)
-        joined.add(message, at * _GROUPS + number, event)
+        joined.add(message, at * _GROUPS + _ROOM * number, event)
+
+    def over(self, joined: Joined, sample: int, first: int, end: int, number: int) -> None:
+        """The end of a detector's episode, of which `release` makes the clears."""
+        row = int(joined.device[sample])
+        if number not in self.plans.clearing and row not in self.fleet.raised:
+            return
+        message, at = joined.place(sample)
+        event = self._made(
+            row,
+            detector=DETECTORS[number].name,
+            metric="",
+            severity=Severity.INFO,
+            confidence=1.0,
+            summary="",
+            source=self._source(
+                joined, message, int(joined.session[sample]), int(joined.sequence[sample])
+            ),
+            occurred_ms=int(joined.time_ms[sample]),
+            observed_ms=int(joined.received_ms[sample]),
+            snapshot=self._snapshot(joined, (first, end)),
+        )
+        number = at * _GROUPS + _ROOM * number + 1
+        joined.add(message, number, replace(event, action=Action.CLEAR))
 
     def silent(self, joined: Joined, row: int, clock_ms: int) -> None:
         """The event of a device that is still silent after the last message."""
@@ -118,7 +142,7 @@ class Teller:
         columns = self.fleet.arrays.columns[row]
         if columns[C_DIRTY] < 0:
             columns[C_DIRTY] = at.offset
-        number = (batch.samples + row) * _GROUPS + kernel.SILENT
+        number = (batch.samples + row) * _GROUPS + _ROOM * kernel.SILENT
         joined.add(message, number, self._silence(joined, message, row, clock_ms))
 
     def fence(self, joined: Joined, sample: int, name: str, *, entered: bool) -> None:
@@ -131,19 +155,22 @@ class Teller:
         session, sequence = int(joined.session[sample]), int(joined.sequence[sample])
         way = "entered" if entered else "left"
         time_ms = int(joined.time_ms[sample])
-        event = self._event(
+        event = self._begun(
             row,
-            detector=GEOFENCE,
-            metric=name,
-            severity=rule.severity,
-            confidence=1.0,
-            summary=f"{self.fleet.ids[row]} {way} {name}",
-            source=self._source(joined, message, session, sequence),
-            occurred_ms=time_ms,
-            observed_ms=int(joined.received_ms[sample]),
+            self._made(
+                row,
+                detector=GEOFENCE,
+                metric=name,
+                severity=rule.severity,
+                confidence=1.0,
+                summary=f"{self.fleet.ids[row]} {way} {name}",
+                source=self._source(joined, message, session, sequence),
+                occurred_ms=time_ms,
+                observed_ms=int(joined.received_ms[sample]),
+            ),
             episode=f"{GEOFENCE}-{way}",
         )
-        joined.add(message, at * _GROUPS + kernel.SILENT + 1, event)
+        joined.add(message, at * _GROUPS + _ROOM * kernel.SILENT + 1, event)
 
     def drift(self, joined: Joined, number: int, found: Drift) -> None:
         """The event of a detector about itself; `found.at` counts readings of these messages."""
@@ -181,25 +208,8 @@ class Teller:
         joined.add(message, number, event)
 
     def release(self, event: BusinessEvent) -> list[BusinessEvent]:
-        """The event with what is to be done with it, after one that tells of a storm it began."""
-        rules = self.plans.rules
-        if event.confidence < rules.review_below:
-            return [replace(event, disposition=Disposition.REVIEW)]
-        record = self._registry.get(event.device_id)
-        for kind, rule in (("asset", rules.storm_asset), ("site", rules.storm_site)):
-            key = _storm_key(kind, event, record)
-            if rule is None or not key or event.severity is Severity.INFO:
-                continue
-            verdict = self.storms[kind].admit(
-                key, event.occurred_at_ms, events=rule.events, window_ms=int(rule.window_s * 1000)
-            )
-            if verdict is storm.Verdict.ADMIT:
-                continue
-            quiet = replace(event, disposition=Disposition.SUPPRESSED)
-            if verdict is storm.Verdict.SUPPRESSED:
-                return [quiet]
-            return [_storm_event(event, kind, key, rule), quiet]
-        return [event]
+        """What goes out for an event that was told, in the order of the samples."""
+        return self._gate.release(event)
 
     def _told(
         self,
@@ -226,40 +236,46 @@ class Teller:
             sure = score_confidence([e.score for e in snapshot if e.score is not None])
         else:
             sure = telling.confidence(detector, alarm[3], enter)
-        return self._event(
+        return self._begun(
             row,
-            detector=detector,
-            metric=metric,
-            severity=severity,
-            confidence=sure,
-            summary=telling.summary(
-                detector, metric, rule, value, self._explained(slot, number, value)
+            self._made(
+                row,
+                detector=detector,
+                metric=metric,
+                severity=severity,
+                confidence=sure,
+                summary=telling.summary(
+                    detector, metric, rule, value, self._explained(slot, number, value)
+                ),
+                source=self._source(
+                    joined, message, int(joined.session[sample]), int(joined.sequence[sample])
+                ),
+                occurred_ms=int(joined.time_ms[sample]),
+                observed_ms=int(joined.received_ms[sample]),
+                snapshot=snapshot,
             ),
-            source=self._source(
-                joined, message, int(joined.session[sample]), int(joined.sequence[sample])
-            ),
-            occurred_ms=int(joined.time_ms[sample]),
-            observed_ms=int(joined.received_ms[sample]),
-            snapshot=snapshot,
         )
 
     def _silence(self, joined: Joined, message: int, row: int, clock_ms: int) -> BusinessEvent:
         rule = self.plans.rules.silent
         columns = self.fleet.arrays.columns[row]
         heard_ms = int(columns[C_LAST_RECEIVED])
-        return self._event(
+        return self._begun(
             row,
-            detector=SILENT,
-            metric="",
-            severity=rule.severity if rule else Severity.INFO,
-            confidence=1.0,
-            summary=f"{self.fleet.ids[row]} not heard of for "
-            f"{telling.duration((clock_ms - heard_ms) / 1000)}",
-            source=self._source(
-                joined, message, int(columns[C_LAST_SESSION]), int(columns[C_LAST_SEQUENCE])
+            self._made(
+                row,
+                detector=SILENT,
+                metric="",
+                severity=rule.severity if rule else Severity.INFO,
+                confidence=1.0,
+                summary=f"{self.fleet.ids[row]} not heard of for "
+                f"{telling.duration((clock_ms - heard_ms) / 1000)}",
+                source=self._source(
+                    joined, message, int(columns[C_LAST_SESSION]), int(columns[C_LAST_SEQUENCE])
+                ),
+                occurred_ms=int(columns[C_LAST_TIME]),
+                observed_ms=clock_ms,
             ),
-            occurred_ms=int(columns[C_LAST_TIME]),
-            observed_ms=clock_ms,
         )
 
     def _source(self, joined: Joined, message: int, session: int, sequence: int) -> Source:
@@ -273,7 +289,25 @@ class Teller:
             sequence=sequence,
         )
 
-    def _event(
+    def _begun(self, row: int, event: BusinessEvent, episode: str = "") -> BusinessEvent:
+        """An event that begins something: with its id, and the correlation it begins or joins."""
+        columns = self.fleet.arrays.columns[row]
+        start, source = int(columns[C_START]), event.source
+        event_id = episode_id(
+            device_id=event.device_id,
+            # After a reset that kept its session the numbers come again: the window's start
+            # tells the two apart.
+            session=source.session if start == BEFORE_ALL else f"{source.session}/{start}",
+            metric=event.metric,
+            detector=episode or event.detector,
+            sequence=source.sequence if source.sequence >= 0 else event.occurred_at_ms,
+        )
+        if not columns[C_CORRELATED]:
+            columns[C_CORRELATED] = 1
+            self.fleet.correlation[row] = event_id
+        return replace(event, id=event_id, correlation_id=self.fleet.correlation[row])
+
+    def _made(
         self,
         row: int,
         *,
@@ -286,27 +320,12 @@ class Teller:
         occurred_ms: int,
         observed_ms: int,
         snapshot: tuple[SnapshotEntry, ...] = (),
-        episode: str = "",
     ) -> BusinessEvent:
         device = self.fleet.ids[row]
-        columns = self.fleet.arrays.columns[row]
-        start = int(columns[C_START])
-        event_id = episode_id(
-            device_id=device,
-            # After a reset that kept its session the numbers come again: the window's start
-            # tells the two apart.
-            session=source.session if start == BEFORE_ALL else f"{source.session}/{start}",
-            metric=metric,
-            detector=episode or detector,
-            sequence=source.sequence if source.sequence >= 0 else occurred_ms,
-        )
-        if not columns[C_CORRELATED]:
-            columns[C_CORRELATED] = 1
-            self.fleet.correlation[row] = event_id
         record = self._registry.get(device)
         number = NUMBER.get(detector)
         return BusinessEvent(
-            id=event_id,
+            id="",
             type=DEVICE_EVENT_TYPES[detector] if number is None else DETECTORS[number].event_type,
             tenant=tenant_of(device),
             device_id=device,
@@ -364,30 +383,3 @@ class Teller:
                 at = base + entry[P_STATE]
                 return arrays.pool[at : at + entry[P_FIELDS]], self.plans.given(rule, number)
         return None
-
-
-def _storm_key(kind: str, event: BusinessEvent, record: DeviceRecord | None) -> str:
-    if kind == "asset":
-        return event.asset_id or event.device_id
-    return (record.site or record.customer_id) if record else ""
-
-
-def _storm_event(event: BusinessEvent, kind: str, key: str, rule: StormRule) -> BusinessEvent:
-    """An event that stands for those that are suppressed from here on."""
-    return replace(
-        event,
-        id=episode_id(
-            device_id=event.device_id,
-            session=event.id,
-            metric=kind,
-            detector=STORM,
-            sequence=event.occurred_at_ms,
-        ),
-        type=STORM_TYPE,
-        detector=STORM,
-        metric=kind,
-        confidence=1.0,
-        summary=f"More than {rule.events} alarms of {kind} {key} within "
-        f"{telling.duration(rule.window_s)}: those that follow are held back",
-        snapshot=(),
-    )

@@ -82,5 +82,13 @@ class NotFound:
     """Look-up by business key: the target answered, and has it not."""
 
 
-LookUp = Found | NotFound | Retryable
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecidable:
+    """Look-up by business key: the target cannot be asked, so a person decides."""
+
+    code: str
+    message: str
+
+
+LookUp = Found | NotFound | Undecidable | Retryable
 """A look-up only reads, so whatever fails in it is Retryable."""

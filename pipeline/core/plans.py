@@ -55,6 +55,8 @@ class Plans:
         self._by_content: dict[tuple[MetricRule, tuple[float, ...]], int] = {}
         self._factors: list[tuple[float, ...]] = []
         self._signatures: list[tuple[tuple[int, tuple[int, ...]], ...]] = []
+        self.clearing: set[int] = set()
+        """Detectors of which some metric met so far wants the end of its episodes told."""
         self.tables = self._build()
 
     def of(self, metric: str, tenant: str, device_class: str) -> int:
@@ -69,6 +71,7 @@ class Plans:
                 found = self._by_content[rule, factors] = len(self.metric_rules)
                 self.metric_rules.append(rule)
                 self._factors.append(factors)
+                self.clearing |= {NUMBER[r.detector] for r in rule.detectors if r.clears}
                 self.tables = self._build()
             self._by_key[key] = found
         return found

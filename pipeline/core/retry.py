@@ -14,6 +14,7 @@
 | Found                | Finish                                                            |
 | NotFound, first look | LookUpAfter(settle_s): look twice, the target may still be at it  |
 | NotFound, second     | RetryAfter; DeadLetter("exhausted") once the budget is used up    |
+| Undecidable          | DeadLetter("unresolved"): never sent again on a guess             |
 | Retryable            | as after a send, but the next thing is another look               |
 
 Waits are full jitter: uniform in [0, min(cap, base · 2^(n-1))], from "Exponential Backoff
@@ -37,6 +38,7 @@ from pipeline.core.outcome import (
     Rejected,
     Retryable,
     Scope,
+    Undecidable,
     Unknown,
 )
 
@@ -79,6 +81,7 @@ class Cause(StrEnum):
     REJECTED = "rejected"
     EXHAUSTED = "exhausted"
     KEY_CONFLICT = "key_conflict"
+    UNRESOLVED = "unresolved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,9 +183,10 @@ def after_look_up(
         case NotFound():
             if looks < LOOKS:
                 return LookUpAfter(delay_s=policy.settle_s)
-            if spent:
-                return DeadLetter(cause=Cause.EXHAUSTED)
-            return RetryAfter(delay_s=backoff(attempt, policy=policy, jitter=jitter))
+            again = RetryAfter(delay_s=backoff(attempt, policy=policy, jitter=jitter))
+            return DeadLetter(cause=Cause.EXHAUSTED) if spent else again
+        case Undecidable():
+            return DeadLetter(cause=Cause.UNRESOLVED)
         case Retryable():
             if answer.scope is Scope.ITEM and spent:
                 return DeadLetter(cause=Cause.EXHAUSTED)

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from pipeline.core.events import BusinessEvent, Disposition, Severity
+from pipeline.core.events import Action, BusinessEvent, Disposition, Severity
+from pipeline.core.rules import SEVERITIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One row. An empty condition matches everything; patterns use * and ? (fnmatch).
 
-    Events that are for review, or held back in a storm, go only where a row asks for them.
+    Events that are for review, or held back in a storm, go only where a row asks for them. An
+    update goes where what it updates went too: that had the severity `warning` or more. A
+    clear has the severity, the type and the disposition of what it clears.
     """
 
     sinks: tuple[str, ...]
@@ -27,9 +30,16 @@ class Route:
         return (
             event.disposition in self.dispositions
             and (not self.types or any(fnmatchcase(event.type, p) for p in self.types))
-            and (not self.severities or event.severity in self.severities)
+            and (not self.severities or any(s in self.severities for s in _severities(event)))
             and (not self.tenants or any(fnmatchcase(event.tenant, p) for p in self.tenants))
         )
+
+
+def _severities(event: BusinessEvent) -> tuple[Severity, ...]:
+    """Its own, and for an update those that the event it updates can have had."""
+    if event.action is not Action.UPDATE:
+        return (event.severity,)
+    return SEVERITIES[1 : SEVERITIES.index(event.severity) + 1] or (event.severity,)
 
 
 def sinks_for(event: BusinessEvent, routes: Sequence[Route]) -> tuple[str, ...]:

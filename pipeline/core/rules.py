@@ -47,12 +47,14 @@ class LaneRule:
 class DetectorRule:
     """One detector for one metric: `params` in the order of the detector's PARAMS.
 
-    `lanes` are in rising severity, each severity at most once.
+    `lanes` are in rising severity, each severity at most once. `clears`: the end of an episode
+    is an event too, which takes back what its alarms have raised (pipeline.core.episodes).
     """
 
     detector: str
     params: tuple[float, ...]
     lanes: tuple[LaneRule, ...]
+    clears: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from pipeline.core.detectors.table import BY_NAME
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pipeline.core.events import SnapshotEntry
     from pipeline.core.rules import MetricRule
 
 _NAME_CHARACTERS = 80
@@ -25,6 +26,32 @@ def summary(
     """One line for a person: which metric, what is wrong with it, by which numbers."""
     unit = f" {rule.unit}" if rule.unit else ""
     return f"{name_of(metric, rule)} {_WORDS[detector](value, explained, unit)}"
+
+
+def cleared(
+    detector: str,
+    metric: str,
+    rule: MetricRule,
+    reading: SnapshotEntry | None,
+    lasted_s: float,
+) -> str:
+    """One line for a person: how long it lasted, and how the metric stands now.
+
+    `reading` is the metric's in the sample that ended it, None where the sample has none;
+    `lasted_s` counts from the event that is cleared.
+    """
+    unit = f" {rule.unit}" if rule.unit else ""
+    one = rule.of(detector)
+    now = ""
+    if reading is not None:
+        now = f" ({reading.value:.6g}{unit}"
+        if detector == "limit" and one is not None:
+            limit = BY_NAME[detector].module.explain((), one.params, reading.value)["limit"]
+            now += f", limit {limit:.6g}{unit}"
+        elif reading.baseline is not None:
+            now += f", baseline {reading.baseline:.6g}{unit}"
+        now += ")"
+    return f"{name_of(metric, rule)} is calm again after {duration(max(0.0, lasted_s))}{now}"
 
 
 def confidence(detector: str, score: float, enter_samples: int) -> float:

@@ -5,8 +5,8 @@ partition; each is set to now while it has nothing to wait for, or when what it 
 
 | clock    | runs while                                | watches                              |
 |----------|-------------------------------------------|--------------------------------------|
-| reading  | messages are unread or queued, or offsets | position, queued, in hand, committed |
-|          | to commit are there, and none is in hand  |                                      |
+| reading  | messages are unread, or offsets to commit | position, in hand, committed         |
+|          | are there, and none is in hand            |                                      |
 | finishing| messages are in hand                      | committed                            |
 
 The finishing clock is for agents whose step is done with a round in seconds (detect, fanout).
@@ -36,14 +36,12 @@ class Look:
     """One assigned partition at one moment. Offsets are of the *next* message, as in Kafka.
 
     `end` is the broker's, `position` the consumer's, `committed` the group's (None: nothing
-    yet). `queued` messages were read and wait for the agent, `in_hand` ones the agent has;
-    `unsaved` says that finished ones wait for a commit.
+    yet). `in_hand` messages the agent has; `unsaved` says that finished ones wait for a commit.
     """
 
     end: int
     position: int
     committed: int | None
-    queued: int = 0
     in_hand: int = 0
     unsaved: bool = False
 
@@ -112,13 +110,9 @@ def watch(
 
 def _reads(last: Look, look: Look) -> bool:
     """Whether the reading clock is set to now."""
-    waiting = look.end > look.position or look.queued > 0 or look.unsaved
-    moved = (last.position, last.queued, last.in_hand, last.committed) != (
-        look.position,
-        look.queued,
-        look.in_hand,
-        look.committed,
-    )
+    waiting = look.end > look.position or look.unsaved
+    before = (last.position, last.in_hand, last.committed)
+    moved = before != (look.position, look.in_hand, look.committed)
     return moved or not waiting or look.in_hand > 0
 
 

@@ -24,6 +24,7 @@ from pipeline.topology import (
     QUARANTINE,
     READINGS,
     RESULTS,
+    parked_topic,
     sink_topic,
 )
 from pipeline.wire import kafka
@@ -54,19 +55,31 @@ class Books:
     """(device_id, session, sequence) of the sample that raised an event, by event id."""
     severities: dict[str, str] = field(default_factory=dict)
     unreadable: int = 0
+    _parked: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for sink in sinks_of(self.routes):
             self.sinks.setdefault(sink, SinkBooks())
+            self._parked[parked_topic(sink)] = sink
 
-    def take(self, topic: str, partition: int, offset: int, value: bytes | None) -> None:
+    def take(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+    ) -> None:
         """Fold one message in; one that cannot be read is counted, as its agent does."""
         try:
-            self._take(topic, partition, offset, value)
+            self._take(topic, partition, offset, key or b"", value)
         except UnreadableError:
             self.unreadable += 1
 
-    def _take(self, topic: str, partition: int, offset: int, value: bytes | None) -> None:
+    def _take(
+        self, topic: str, partition: int, offset: int, key: bytes, value: bytes | None
+    ) -> None:
         if topic == READINGS:
             self.readings.on_batch(partition, offset, decode_batch(self.codec, value).readings)
         elif topic == DEDUPLICATED:
@@ -81,12 +94,18 @@ class Books:
             source = event.source
             self.sources[event.id] = (event.device_id, source.session, source.sequence)
         elif topic == RESULTS:
-            result = self.codec.decode("delivery_result.v1", value)
+            result = self.codec.decode("delivery_result.v2", value)
             self.sinks.setdefault(result["sink"], SinkBooks()).on_result(
                 result["event_id"], result["outcome"]
             )
             if result["outcome"] == "delivered":
                 self.confirmed_ms.setdefault(result["event_id"], result["at_ms"])
+        elif (parking := self._parked.get(topic)) is not None:
+            event_id = None
+            if value is not None:
+                row = self.codec.decode("parked_event.v1", value)
+                event_id = decode_event(self.codec, row["payload"]).id
+            self.sinks[parking].on_parked(partition, key, event_id)
         else:
             sink = topic.removeprefix("sink.")
             event = decode_event(self.codec, value)
@@ -115,8 +134,13 @@ def _of_topic(offsets: Offsets, topic: str) -> dict[int, int]:
 
 def control_topics(routes: Sequence[Route]) -> tuple[str, ...]:
     """The topics that the books are made from."""
-    sinks = tuple(sink_topic(sink) for sink in sinks_of(routes))
-    return (READINGS, DEDUPLICATED, QUARANTINE, EVENTS, *sinks, RESULTS)
+    sinks = sinks_of(routes)
+    parked = (parked_topic(sink) for sink in sinks if sink != LAKE)
+    return (
+        *(READINGS, DEDUPLICATED, QUARANTINE, EVENTS),
+        *(sink_topic(sink) for sink in sinks),
+        *(RESULTS, *parked),
+    )
 
 
 class BookKeeper:
@@ -151,7 +175,9 @@ class BookKeeper:
         taken = 0
         for tp, messages in (await consumer.getmany(timeout_ms=timeout_ms)).items():
             for message in messages:
-                self.books.take(tp.topic, tp.partition, message.offset, message.value)
+                self.books.take(
+                    tp.topic, tp.partition, message.offset, message.value, key=message.key
+                )
             taken += len(messages)
         return taken
 

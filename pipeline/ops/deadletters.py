@@ -1,4 +1,4 @@
-"""Dead letters: read them, and send one again.
+"""Dead letters: read them, send them again, see what becomes of them.
 
 A replay puts the very bytes back into the sink's own topic, on the partition they came from
 and with a mark in the headers. The ledger then allows another attempt, after a look-up: so
@@ -7,81 +7,76 @@ replaying twice, or replaying what was delivered meanwhile, has one effect.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from typing import Final, Self
 
-from pipeline.settings import Settings, SettingsError
-from pipeline.topology import RESULTS, dlq_topic, sink_topic
+from pipeline.ops import audit
+from pipeline.ops.dlq_acts import Desk, event_of
+from pipeline.ops.dlq_entries import Entry, find, read
+from pipeline.settings import Settings
+from pipeline.topology import RESULTS
 from pipeline.wire import kafka
 from pipeline.wire.avro import Codec, UnreadableError
-from pipeline.wire.cloudevents import REPLAY, headers
-from pipeline.wire.records import decode_event
+
+__all__ = ["RATE", "Entry", "Results", "find", "in_order", "paced", "read", "replay"]
+
+RATE: Final = 10.0
+"""Replays a second unless told otherwise: people mend causes one by one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One dead letter: its offset in the DLQ and the record (schemas/avro/dead_letter)."""
+def in_order(codec: Codec, entries: Sequence[Entry]) -> list[Entry]:
+    """By the place of their events among those of their device, the earlier first.
 
-    offset: int
-    record: dict[str, Any]
+    That place does not change when an event is sent again and comes back; its offset in the
+    sink's topic does. What cannot be read goes last, by that offset.
+    """
 
-    @property
-    def event_id(self) -> str:
-        """Event id; empty where the payload could not be read."""
-        return str(self.record["event_id"])
+    def place(entry: Entry) -> tuple[bool, str, int, str, int]:
+        offset = entry.record["source_offset"]
+        try:
+            event = entry.event(codec)
+        except UnreadableError:
+            return True, entry.record["source_topic"], entry.record["source_partition"], "", offset
+        return False, event.source.topic, event.source.partition, event.version, offset
 
-
-async def read(settings: Settings, codec: Codec, sink: str) -> list[Entry]:
-    """All entries of a sink's DLQ, oldest first; the last entry of an event stands for it."""
-    out: dict[str, Entry] = {}
-    for message in await kafka.read_all(settings, dlq_topic(sink)):
-        record = codec.decode("dead_letter.v1", message.value)
-        name = record["event_id"] or f"offset {message.offset}"
-        out.pop(name, None)
-        out[name] = Entry(offset=message.offset, record=record)
-    return list(out.values())
+    return sorted(entries, key=place)
 
 
-def find(entries: Sequence[Entry], wanted: str) -> Entry:
-    """The entry whose event id starts with `wanted`, or whose offset it is."""
-    hits = [e for e in entries if (e.event_id and e.event_id.startswith(wanted))]
-    hits = hits or [e for e in entries if str(e.offset) == wanted]
-    if not hits:
-        raise SettingsError(f"No dead letter {wanted!r}: `fieldline dlq list` shows them.")
-    if len(hits) > 1:
-        raise SettingsError(f"{wanted!r} fits {len(hits)} dead letters: give more of the id.")
-    return hits[0]
+async def paced(entries: Sequence[Entry], rate: float) -> AsyncIterator[Entry]:
+    """The entries, `rate` a second at most."""
+    start = time.monotonic()
+    for number, entry in enumerate(entries):
+        await asyncio.sleep(max(0.0, start + number / rate - time.monotonic()))
+        yield entry
 
 
 async def replay(
-    settings: Settings, codec: Codec, sink: str, entries: Sequence[Entry], *, replay_id: str
+    settings: Settings,
+    codec: Codec,
+    sink: str,
+    entries: Sequence[Entry],
+    *,
+    replay_id: str,
+    why: str = "",
+    rate: float = RATE,
+    sent: Callable[[Entry], None] | None = None,
 ) -> int:
-    """Send entries again, in their order; returns how many. Refuses an unreadable payload."""
-    events = []
+    """Send entries of a sink again, in their order, `rate` a second; returns how many.
+
+    Refuses all of them where one has an unreadable payload. `sent` is called after each.
+    """
     for entry in entries:
-        try:
-            events.append((entry, decode_event(codec, entry.record["payload"])))
-        except UnreadableError as error:
-            raise SettingsError(
-                f"Dead letter {entry.offset} cannot be replayed, {error}: "
-                "it would come back; send a corrected event instead."
-            ) from error
-    producer = kafka.producer(settings)
-    try:
-        await producer.start()
-        for entry, event in events:
-            await producer.send_and_wait(
-                sink_topic(sink),
-                key=entry.record["key"].encode(),
-                value=entry.record["payload"],
-                partition=entry.record["source_partition"],
-                headers=[*headers(event).items(), (REPLAY, replay_id.encode())],
-            )
-    finally:
-        await producer.stop()
-    return len(events)
+        event_of(codec, entry, wish="replayed")
+    ordered = in_order(codec, [replace(entry, sink=sink) for entry in entries])
+    async with Desk(settings, codec, who=audit.operator(settings)) as desk:
+        async for entry in paced(ordered, rate):
+            await desk.replay(entry, replay_id=replay_id, why=why)
+            if sent is not None:
+                sent(entry)
+    return len(ordered)
 
 
 class Results:
@@ -107,15 +102,35 @@ class Results:
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
 
-    async def of(self, event_ids: Sequence[str], *, seconds: float) -> dict[str, str]:
-        """Outcome and cause by event id, in order; '' where none came within `seconds`."""
+    async def of(
+        self,
+        event_ids: Sequence[str],
+        *,
+        seconds: float,
+        replay_id: str | None = None,
+        came: Callable[[str, str], None] | None = None,
+    ) -> dict[str, str]:
+        """Outcome and cause by event id, in order; '' where nothing more came for `seconds`.
+
+        Of this replay only, where its id is given. `came` is called with each as it comes.
+        """
         ends = dict.fromkeys(event_ids, "")
         deadline = time.monotonic() + seconds
         while not all(ends.values()) and time.monotonic() < deadline:
             for messages in (await self._consumer.getmany(timeout_ms=500)).values():
                 for message in messages:
-                    result = self._codec.decode("delivery_result.v1", message.value)
-                    if result["sink"] == self._sink and result["event_id"] in ends:
-                        cause = f": {result['message']}" if result["message"] else ""
-                        ends[result["event_id"]] = result["outcome"] + cause
+                    try:
+                        result = self._codec.decode("delivery_result.v2", message.value)
+                    except UnreadableError:
+                        continue
+                    event_id = result["event_id"]
+                    if result["sink"] != self._sink or event_id not in ends:
+                        continue
+                    if replay_id is not None and result["replay"] != replay_id:
+                        continue
+                    cause = f": {result['message']}" if result["message"] else ""
+                    ends[event_id] = result["outcome"] + cause
+                    deadline = time.monotonic() + seconds
+                    if came is not None:
+                        came(event_id, ends[event_id])
         return ends

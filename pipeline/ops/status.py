@@ -14,7 +14,6 @@ from pipeline.core.routing import sinks_of
 from pipeline.ops.books import committed_offsets, worker_groups
 from pipeline.settings import Settings
 from pipeline.state.routes_file import load_routes
-from pipeline.topology import DETECT_STATE
 from pipeline.topology import topics as all_topics
 from pipeline.wire import kafka
 
@@ -48,7 +47,7 @@ async def lags(admin: AIOKafkaAdminClient, settings: Settings) -> list[Lag]:
     consumed = [
         (f"fieldline-{worker}", topic.name)
         for topic in all_topics(sinks_of(routes))
-        if topic.name != DETECT_STATE
+        if not topic.is_changelog
         for worker in topic.consumers
         if f"fieldline-{worker}" in groups
     ]

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.core.dedup import Hashes
 from pipeline.core.detectors.table import DETECTORS
+from pipeline.core.episodes import Raised
 from pipeline.core.fleet import (
     C_INSIDE,
     C_LAST,
@@ -29,10 +30,13 @@ from pipeline.core.fleet import (
 from pipeline.core.plans import ACTIVE, P_DETECTOR, P_STATE, P_WORD
 from pipeline.state.device_state import (
     BUCKET,
+    DISPOSITIONS,
     EPISODES,
     GROUPS,
     HEAD,
     LAYOUT,
+    RAISED,
+    RAISED_VERSION,
     SHORT,
     VERSION,
     StateError,
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pipeline.core.detect import Detection
+    from pipeline.core.episodes import Lanes
     from pipeline.core.fleet import Fleet
     from pipeline.state.device_state import Signature
 
@@ -92,7 +97,7 @@ def _decode(
 
     None where detectors have changed since and the series start anew.
     """
-    _, sessions, buckets, busy, layout, words, named, _, stored, _, _ = HEAD.unpack_from(data)
+    version, sessions, buckets, busy, layout, words, named, _, stored, _, _ = HEAD.unpack_from(data)
     at = HEAD.size
     row = fleet.add_device(device_id)
     arrays = fleet.arrays
@@ -123,6 +128,8 @@ def _decode(
         arrays.since[row] = np.frombuffer(data, "<i8", GROUPS, at + 5 * GROUPS)
         at += EPISODES
         columns[C_OPEN] = np.count_nonzero(arrays.level[row])
+    if version == RAISED_VERSION:
+        at = _read_raised(fleet, row, data, at)
     if buckets:
         at = _read_hashes(fleet, row, data, at, buckets)
     fleet.correlation[row] = data[at : at + named].decode("ascii")
@@ -145,6 +152,25 @@ def _refill(
             if int(bits[place >> 6]) >> (place & 63) & 1:
                 place = number % (64 * new.shape[1])
                 new[n, place >> 6] |= np.uint64(1 << (place & 63))
+
+
+def _read_raised(fleet: Fleet, row: int, data: bytes, at: int) -> int:
+    lanes: Lanes = {}
+    count, at = data[at], at + 1
+    for _ in range(count):
+        lane, place, raised_ms, named, metric = RAISED.unpack_from(data, at)
+        at += RAISED.size
+        if at + named + metric > len(data):
+            raise ValueError("a raised event is cut short")
+        lanes[lane] = Raised(
+            id=data[at : at + named].decode("ascii"),
+            metric=data[at + named : at + named + metric].decode(),
+            raised_ms=raised_ms,
+            disposition=DISPOSITIONS[place],
+        )
+        at += named + metric
+    fleet.raised[row] = lanes
+    return at
 
 
 def _read_hashes(fleet: Fleet, row: int, data: bytes, at: int, buckets: int) -> int:
@@ -194,11 +220,11 @@ class Decoder:
 
     def decode(self, device_id: str, data: bytes) -> int:
         """Put a stored device into the fleet; its row. StateError where the bytes are no state."""
-        if not data or data[0] != VERSION:
+        if not data or data[0] not in {VERSION, RAISED_VERSION}:
             raise StateError(
                 f"The stored state of {device_id} has version {data[0] if data else 'none'} and "
-                f"this program knows {VERSION}: start the fieldline that wrote it, or clear the "
-                "state and its changelog and replay the readings."
+                f"this program knows {VERSION} and {RAISED_VERSION}: start the fieldline that "
+                "wrote it, or clear the state and its changelog and replay the readings."
             )
         try:
             row, tail, at = _decode(self._detection.fleet, device_id, data, self._partition)

@@ -1,10 +1,10 @@
 """A device's detection state as bytes: what RocksDB and the changelog keep per device.
 
 Little-endian. A head of fixed size, then sequence windows, open episodes where there are any,
-content hashes, the correlation id, what lies in the series' rows (metric names, detectors,
-lanes), and the rows themselves as float64. Rows are stored as the detectors keep them, so
-encoding is copying; where rules or detectors have changed since, decoding takes over what
-still has a place.
+what these have raised and will clear, content hashes, the correlation id, what lies in the
+series' rows (metric names, detectors, lanes), and the rows themselves as float64. Rows are
+stored as the detectors keep them, so encoding is copying; where rules or detectors have changed
+since, decoding takes over what still has a place.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.core.dedup import Hashes
 from pipeline.core.detectors.table import DETECTORS
+from pipeline.core.events import Disposition
 from pipeline.core.fleet import C_COUNT, C_FIRST, C_SESSIONS, STORED
 from pipeline.core.jit import jit
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pipeline.core.episodes import Lanes
     from pipeline.core.fleet import Fleet
     from pipeline.core.plans import Plans
     from pipeline.state.seal import Seal
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     Signature = tuple[tuple[int, tuple[int, ...]], ...]
 
 VERSION: Final = 2
+RAISED_VERSION: Final = 3
+"""Of a row with events that will be cleared: a program that does not know them must not read it."""
 
 HEAD = struct.Struct("<BBBBIHHHIIQ")
 """Version, windows, buckets, episodes?, layout of detectors, words a window, length of the
@@ -41,6 +45,10 @@ BUCKET = struct.Struct("<qI")
 SHORT = struct.Struct("<H")
 GROUPS: Final = len(DETECTORS)
 EPISODES: Final = GROUPS * (1 + 4 + 8)
+RAISED = struct.Struct("<BBqHH")
+"""Lane, place in DISPOSITIONS, event time in ms, lengths of the event's id and of the metric."""
+DISPOSITIONS: Final = (Disposition.DELIVER, Disposition.REVIEW, Disposition.SUPPRESSED)
+"""Their places are stored: new ones go to the end."""
 LAYOUT: Final = int.from_bytes(
     hashlib.sha256(repr([(d.name, d.fields) for d in DETECTORS]).encode()).digest()[:4], "little"
 )
@@ -128,9 +136,10 @@ class Encoder:
         for i, row in enumerate(chosen.tolist()):
             hashes = fleet.hashes.get(row)
             correlation = fleet.correlation[row].encode("ascii")
+            raised = fleet.raised.get(row)
             parts = [
                 HEAD.pack(
-                    VERSION,
+                    RAISED_VERSION if raised else VERSION,
                     sessions[i],
                     len(hashes.buckets) if hashes else 0,
                     bool(busy[i]),
@@ -152,6 +161,8 @@ class Encoder:
                     arrays.quiet[row].tobytes(),
                     arrays.since[row].tobytes(),
                 ]
+            if raised:
+                parts.append(_raised(raised))
             if hashes:
                 parts.append(_hashes(hashes))
             parts += [correlation, self._tail(row, counts[i]), raw[cuts[i] : cuts[i + 1]]]
@@ -185,6 +196,15 @@ def _described(name: str, signature: Signature) -> bytes:
         bytes((number, sum(1 << lane % 3 for lane in lanes))) for number, lanes in signature
     )
     return SHORT.pack(len(encoded)) + encoded + bytes((len(signature),)) + detectors
+
+
+def _raised(lanes: Lanes) -> bytes:
+    out = [bytes((len(lanes),))]
+    for lane, one in sorted(lanes.items()):
+        name, metric = one.id.encode(), one.metric.encode()
+        place = DISPOSITIONS.index(one.disposition)
+        out += (RAISED.pack(lane, place, one.raised_ms, len(name), len(metric)), name, metric)
+    return b"".join(out)
 
 
 def _hashes(hashes: Hashes) -> bytes:

@@ -84,6 +84,8 @@ def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
         for entry in value:
             when = " ".join(f"{name}={pattern}" for name, pattern in entry["when"].items())
             yield from _flat(entry["set"], f"overrides[{when}]")
+    elif isinstance(value, bool):
+        yield path, str(value).lower()
     elif isinstance(value, float):
         yield path, f"{value:.12g}"
     else:
@@ -159,6 +161,8 @@ def _section(rule: DetectorRule, base: DetectorRule | None, detector: Detector) 
         for name, value in zip(detector.params, rule.params, strict=True)
         if value != inherited.get(name)
     }
+    if rule.clears != (base is not None and base.clears):
+        out["clears"] = rule.clears
     lanes = {lane.severity: lane for lane in rule.lanes}
     before = {} if base is None else {lane.severity: lane for lane in base.lanes}
     for severity in SEVERITIES:

@@ -88,6 +88,12 @@ class Value:
             self.refuse(f"must be a whole number, {least} to {most}")
         return int(number)
 
+    def flag(self) -> bool:
+        """True or false, by these words."""
+        if self.plain not in {"true", "false"}:
+            self.refuse("must be true or false")
+        return self.plain == "true"
+
     def choice(self, names: Collection[str]) -> str:
         """One of `names`."""
         if self.plain not in names:

@@ -51,6 +51,7 @@ class _Section:
     params: Mapping[str, float]
     lanes: Mapping[Severity, LaneRule]
     on: bool = True
+    clears: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Plan:
                     detector=detector.name,
                     params=tuple(section.params[name] for name in detector.params),
                     lanes=tuple(section.lanes[s] for s in SEVERITIES if s in section.lanes),
+                    clears=section.clears,
                 )
                 for detector in detectors
                 if (section := self.sections.get(detector.name)) is not None and section.on
@@ -106,8 +108,10 @@ def _section(
         return replace(base, on=False)
     if value.is_null:
         value.refuse("must be fields with values, or off")
-    known = (*detector.params, *(s.value for s in SEVERITIES), *(("applies",) if defaults else ()))
-    fields = value.fields(known)
+    lanes_of = tuple(s.value for s in SEVERITIES)
+    fields = value.fields(
+        (*detector.params, *lanes_of, "clears", *(("applies",) if defaults else ()))
+    )
     params = dict(base.params)
     for name in detector.params:
         if (given := fields.get(name)) is not None:
@@ -118,11 +122,12 @@ def _section(
     lanes = _lanes(fields, base.lanes, detector)
     if not lanes:
         value.refuse(f"has no lane; add {', '.join(SEVERITIES)} or write off")
-    applies = fields.get("applies")
+    applies, clears = fields.get("applies"), fields.get("clears")
     return _Section(
         params=params,
         lanes=lanes,
         on=applies is None or applies.choice(_APPLIES) != _LISTED,
+        clears=base.clears if clears is None else clears.flag(),
     )
 
 

@@ -1,4 +1,4 @@
-"""The device table: Faust's RocksDB store and changelog, written in an order that is safe.
+"""Our tables: Faust's RocksDB store and changelog, written in an order that is safe.
 
 Stock Faust writes the local database first and sends the changelog record some time later,
 with nothing that waits for it (faust-rules 7). Here a checkpoint is one awaited call:
@@ -20,12 +20,14 @@ NOTE = b"\x00partition"
 REBUILT = b"\x00rebuilt"
 """Key of what a rebuild was asked for; local only."""
 
-Append = Callable[[str, int, Mapping[str, bytes]], Awaitable[int]]
+Rows = Mapping[str, bytes | None]
+"""Rows by key; None deletes."""
+Append = Callable[[str, int, Rows], Awaitable[int]]
 """Writes rows to a partition of the changelog; the last offset, once all are in Kafka."""
 
 
-class DeviceTable:
-    """Rows of bytes by device id, one RocksDB database per partition."""
+class RowTable:
+    """Rows of bytes by key (a device id, or what begins with one), a database per partition."""
 
     def __init__(self, app: Any, name: str, *, append: Append) -> None:  # noqa: ANN401 - Faust has no types
         self._append = append
@@ -50,10 +52,15 @@ class DeviceTable:
         return name
 
     def rows(self, partition: int) -> Iterator[tuple[str, bytes]]:
-        """Every row of a partition, in order of device id."""
-        for key, row in self._database(partition).items():
-            if key not in {Store.offset_key, NOTE, REBUILT}:
-                yield key.decode(), row
+        """Every row of a partition, in order of the keys."""
+        return self.rows_from(partition, "")
+
+    def rows_from(self, partition: int, key: str) -> Iterator[tuple[str, bytes]]:
+        """The rows of a partition from that key on."""
+        start = key.encode() or None
+        for key_, row in self._database(partition).items(from_key=start):
+            if key_ not in {Store.offset_key, NOTE, REBUILT}:
+                yield key_.decode(), row
 
     def note(self, partition: int) -> bytes | None:
         """What was stored by `write_note`, or None."""
@@ -78,10 +85,8 @@ class DeviceTable:
         """Store one row about the partition as a whole, as `write` does."""
         await self.write(partition, {NOTE.decode(): note}, ours=ours)
 
-    async def write(
-        self, partition: int, rows: Mapping[str, bytes], *, ours: Callable[[], bool]
-    ) -> None:
-        """Store rows durably: when this returns, the changelog in Kafka holds them.
+    async def write(self, partition: int, rows: Rows, *, ours: Callable[[], bool]) -> None:
+        """Store rows, and delete those that are None, durably: the changelog has them then.
 
         `ours` says whether the partition still is: where it was taken away meanwhile the local
         copy is left alone, as the next owner's records may lie between, which the offset
@@ -94,8 +99,11 @@ class DeviceTable:
         if not ours():
             return
         batch = rocksdict.WriteBatch(raw_mode=True)
-        for device, row in rows.items():
-            batch.put(device.encode(), row)
+        for key, row in rows.items():
+            if row is None:
+                batch.delete(key.encode())
+            else:
+                batch.put(key.encode(), row)
         # A crash before this write reads the same records from the changelog again.
         batch.put(Store.offset_key, str(last).encode())
         self._database(partition).write(batch)

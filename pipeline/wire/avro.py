@@ -30,7 +30,13 @@ SCHEMAS = (
     "business_event.v1",
     "business_event.v2",
     "delivery_result.v1",
+    "delivery_result.v2",
     "dead_letter.v1",
+    "dead_letter.v2",
+    "parked_event.v1",
+    "operator_action.v1",
+    "review_item.v1",
+    "balance_line.v1",
     "quarantined.v1",
 )
 """Every bundled schema: files of schemas/avro without their ending."""

@@ -13,6 +13,8 @@ from pipeline.core.events import BusinessEvent
 
 REPLAY = "fieldline-replay"
 """Header of a message that an operator sent again from a DLQ: the replay's own id."""
+EDITED = "fieldline-edited"
+"""Header of such a message whose payload the operator changed."""
 
 
 def trace_parent(event_id: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.events import BusinessEvent, Disposition, Severity, SnapshotEntry, Source
+from pipeline.core.events import Action, BusinessEvent, Disposition, Severity, SnapshotEntry, Source
 from pipeline.core.telemetry import DeduplicatedBatch, TelemetryBatch
 from pipeline.wire.avro import Codec, UnreadableError
 
@@ -146,6 +146,7 @@ def decode_event(codec: Codec, value: bytes | None) -> BusinessEvent:
             **record,
             "severity": Severity(record["severity"]),
             "disposition": Disposition(record["disposition"]),
+            "action": Action(record["action"]),
             "source": Source(**record["source"]),
             "snapshot": tuple(SnapshotEntry(**entry) for entry in record["snapshot"]),
         }

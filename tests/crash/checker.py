@@ -234,7 +234,7 @@ def _facts(event: BusinessEvent) -> tuple[object, ...]:
     """What makes two events one and the same, the id left aside."""
     source = event.source
     what = (event.device_id, event.type, event.detector, event.metric, event.occurred_at_ms)
-    return (*what, source.session, source.sequence)
+    return (*what, source.session, source.sequence, event.action, event.entity_id)
 
 
 def _samples(batch: DeduplicatedBatch) -> list[Sample]:

@@ -14,6 +14,7 @@ from infra.local.stack import Stack
 from pipeline.cli import feedback, rules
 from pipeline.ops import topics
 from pipeline.settings import Settings, SettingsError, load
+from pipeline.state.rules_document import with_version
 from pipeline.state.rules_file import RulesFileError
 from pipeline.topology import EVENTS, FEEDBACK, LAKE, RULES
 from pipeline.topology import topics as all_topics
@@ -65,7 +66,8 @@ async def prepare(settings: Settings) -> None:
 def here(broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A rules file beside a running broker."""
     file = tmp_path / "rules.yaml"
-    file.write_text(SHIPPED.read_text(encoding="utf-8"), encoding="utf-8")
+    text = with_version(SHIPPED.read_text(encoding="utf-8"), SHIPPED.name, 2)
+    file.write_text(text, encoding="utf-8")
     monkeypatch.setenv("KAFKA_BOOTSTRAP", broker)
     monkeypatch.setenv("FIELDLINE_RULES_FILE", str(file))
     monkeypatch.setenv("COLUMNS", "160")

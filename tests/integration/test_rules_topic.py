@@ -19,6 +19,7 @@ from pipeline.core.rules import Rules
 from pipeline.ops import feedback, rules, topics
 from pipeline.ops.rules import MovedError
 from pipeline.settings import Settings, SettingsError
+from pipeline.state.rules_document import with_version
 from pipeline.state.rules_topic import RulesTopic
 from pipeline.state.rules_versions import CURRENT, Version, key_of
 from pipeline.topology import EVENTS, FEEDBACK, LAKE, RULES
@@ -46,7 +47,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def settings(broker: str, tmp_path: Path) -> Settings:
     file = tmp_path / "rules.yaml"
-    file.write_text(SHIPPED.read_text(encoding="utf-8"), encoding="utf-8")
+    text = with_version(SHIPPED.read_text(encoding="utf-8"), SHIPPED.name, 2)
+    file.write_text(text, encoding="utf-8")
     return Settings(kafka_bootstrap=broker, rules_file=file)
 
 

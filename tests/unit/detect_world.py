@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from pipeline.core.detect import At, Decision, Detection
 from pipeline.core.events import Severity
 from pipeline.core.registry import DeviceRecord, Registry
-from pipeline.core.rules import DetectorRule, EpisodeRule, LaneRule, MetricRule, Rules, SilentRule
+from pipeline.core.rules import (
+    DetectorRule,
+    EpisodeRule,
+    LaneRule,
+    MetricRule,
+    Rules,
+    SilentRule,
+    StormRule,
+)
 from pipeline.core.telemetry import NO_SEQUENCE, Sample, pack
 from pipeline.state.device_restore import Decoder
 from pipeline.state.device_state import Encoder
@@ -54,6 +62,21 @@ RULES = Rules(
     defaults=MetricRule(label="", unit="", detectors=(ZSCORE, LIMIT)),
     episodes={"": EpisodeRule(cool_down=4)},
 )
+CLEARING = replace(
+    RULES,
+    defaults=MetricRule(
+        unit="bar",
+        detectors=(
+            replace(ZSCORE, clears=True),
+            replace(
+                LIMIT, lanes=(lane(Severity.WARNING, -1.0, -1.0, 1), *LIMIT.lanes), clears=True
+            ),
+        ),
+    ),
+    episodes={"": EpisodeRule(cool_down=2)},
+    storm_asset=StormRule(events=2, window_s=30.0),
+)
+"""Rules whose episodes end soon, grow graver, and are told when they are over."""
 SILENT = replace(RULES, silent=SilentRule(after_s=5.0, severity=Severity.WARNING))
 REGISTRY = Registry(
     {
@@ -142,15 +165,20 @@ def content(events: list[BusinessEvent]) -> list[BusinessEvent]:
 
 
 @st.composite
-def streams(draw: st.DrawFn) -> list[Sample]:
-    """Samples of three devices that go wrong, with repetitions, reboots and missing metrics."""
+def streams(draw: st.DrawFn, *, recovers: bool = False) -> list[Sample]:
+    """Samples of three devices that go wrong, with repetitions, reboots and missing metrics.
+
+    With `recovers` they are well again in between, several times.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     out: list[Sample] = []
-    for step in range(draw(st.integers(10, 60))):
+    for step in range(draw(st.integers(10, 120 if recovers else 60))):
         device = int(rng.integers(0, 3))
         session = 1 + step // 25
         numbered = device != 2
         bad = 60.0 if step > 30 and device != 1 else 0.0
+        if recovers:
+            bad = (0.0, 29.8, 60.0)[int(rng.integers(0, 3))] if step % 36 > 20 else 0.0
         names = [n for n in ("a", "b", "c") if rng.random() > 0.1]
         out.append(
             Sample(

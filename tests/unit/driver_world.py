@@ -7,17 +7,31 @@ import heapq
 import itertools
 import json
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 
 import httpx
 
 from connectors.base import Call, Conversation, Delivery, Effect
-from connectors.driver import Driver, Final, Finished, Job
+from connectors.driver import Driver
+from connectors.jobs import Final, Finished, Job, Postponed
 from pipeline.core.breaker import BreakerPolicy
 from pipeline.core.events import BusinessEvent, Severity, Source
-from pipeline.core.ledger import Begin, Row, State, begin, finish
+from pipeline.core.ledger import (
+    Begin,
+    Claim,
+    Ending,
+    Held,
+    Hold,
+    Mode,
+    Place,
+    Row,
+    State,
+    begin,
+    finish,
+    hold,
+)
 from pipeline.core.outcome import (
     Delivered,
     Found,
@@ -30,6 +44,7 @@ from pipeline.core.outcome import (
     Unknown,
 )
 from pipeline.core.retry import RetryPolicy
+from pipeline.core.sinks import SinkPolicy
 from pipeline.state.ledger import LedgerUnavailable
 
 URL = "http://far.end/"
@@ -58,9 +73,9 @@ def event(device: str, number: int) -> BusinessEvent:
     )
 
 
-def job(device: str, number: int, *, replay: bool = False, payload: str = "p") -> Job:
+def job(device: str, number: int, *, mode: Mode = Mode.FIRST, payload: str = "p") -> Job:
     delivery = Delivery(event=event(device, number), key=f"{device}-{number}")
-    return Job(delivery=delivery, payload_hash=payload, replay=replay)
+    return Job(delivery=delivery, payload_hash=payload, mode=mode, offset=number)
 
 
 class Time:
@@ -95,6 +110,8 @@ class ModelLedger:
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
+        self.markers: dict[int, Hold] = {}
+        self.newest: dict[str, str] = {}
         self.away = 0
         self.begins = self.finishes = 0
 
@@ -103,41 +120,58 @@ class ModelLedger:
             self.away -= 1
             raise LedgerUnavailable("Redis is away")
 
-    async def begin(
-        self, sink: str, claims: Sequence[tuple[str, str, bool]], owner: str, now_ms: int
-    ) -> list[Begin]:
+    async def hold(
+        self, sink: str, partitions: Mapping[int, Place], owner: str, now_ms: int
+    ) -> dict[int, Hold]:
         del sink, owner
+        self._reach()
+        for partition, place in partitions.items():
+            marker = self.markers.get(partition)
+            self.markers[partition] = hold(marker, place, now_ms)
+        return {partition: self.markers[partition] for partition in partitions}
+
+    async def begin(
+        self, sink: str, claims: Sequence[Claim], owner: str, now_ms: int
+    ) -> list[Begin]:
+        del sink
         self._reach()
         self.begins += 1
         out = []
-        for key, payload_hash, replay in claims:
+        for claim in claims:
             decision, row = begin(
-                self.rows.get(key), payload_hash=payload_hash, replay=replay, now_ms=now_ms
+                self.rows.get(claim.key),
+                claim,
+                marker=self.markers.get(claim.partition),
+                newest=self.newest.get(claim.entity, ""),
+                now_ms=now_ms,
+                owner=owner,
             )
             if row is not None:
-                self.rows[key] = row
+                self.rows[claim.key] = row
             out.append(decision)
         return out
 
     async def finish(
-        self, sink: str, endings: Sequence[tuple[str, int, State, str | None, str]], now_ms: int
-    ) -> list[bool]:
+        self, sink: str, endings: Sequence[Ending], now_ms: int, owner: str = ""
+    ) -> list[Held]:
         del sink
         self._reach()
         self.finishes += 1
         out = []
-        for key, fence, state, target_id, code in endings:
-            row = finish(
-                self.rows.get(key),
-                fence=fence,
-                state=state,
-                target_id=target_id,
-                code=code,
+        for ending in endings:
+            held, row, newest = finish(
+                self.rows.get(ending.key),
+                ending,
+                marker=self.markers.get(ending.partition),
+                newest=self.newest.get(ending.entity, ""),
                 now_ms=now_ms,
+                owner=owner,
             )
             if row is not None:
-                self.rows[key] = row
-            out.append(row is not None)
+                self.rows[ending.key] = row
+            if ending.entity and newest:
+                self.newest[ending.entity] = newest
+            out.append(held)
         return out
 
 
@@ -202,6 +236,7 @@ class Scripted:
 
     name: str = "scripted"
     batch_size: int = 1
+    keyed: bool = False
     broken: frozenset[str] = frozenset()
     broken_after: frozenset[str] = frozenset()
 
@@ -251,36 +286,92 @@ class World:
         self.ledger = ModelLedger()
         self.far = FarEnd(self.ledger)
         self.waits: list[tuple[str, float]] = []
+        self.committed = self.end = 0
 
     def state(self, key: str) -> str:
         return self.ledger.rows[key].state.value
 
     @asynccontextmanager
-    async def driver(self, *, lanes: int = 8) -> AsyncIterator[Driver]:
+    async def driver(
+        self, *, lanes: int = 8, park_after_s: float = float("inf")
+    ) -> AsyncIterator[Driver]:
         mover = asyncio.create_task(self.time.run())
         async with httpx.AsyncClient(transport=httpx.MockTransport(self.far)) as client:
-            yield Driver(
+            driver = Driver(
                 self.connector,
                 self.ledger,
                 client,
-                POLICY,
+                SinkPolicy(
+                    retry=POLICY,
+                    breaker=BreakerPolicy(failures=3, open_s=2, cap_s=20),
+                    lanes=lanes,
+                    tenant_lanes=lanes,
+                    park_after_s=park_after_s,
+                    in_hand=10_000,
+                    retry_share=1.0,
+                    retry_floor_per_s=1_000.0,
+                ),
+                places=self.places,
                 clock=self.time.clock,
                 jitter=lambda: 0.5,
                 sleep=self.time.sleep,
-                lanes=lanes,
-                breaker=BreakerPolicy(failures=3, open_s=2, cap_s=20),
                 on_wait=lambda reason, delay_s: self.waits.append((reason, delay_s)),
             )
+            try:
+                yield driver
+            finally:
+                await driver.close()
         mover.cancel()
 
-    async def deliver(self, *jobs: Job, lanes: int = 8) -> list[Finished]:
-        async with self.driver(lanes=lanes) as driver:
-            return await drain(driver, jobs)
+    async def places(self, partitions: Collection[int]) -> dict[int, Place]:
+        return {p: Place(committed=self.committed, end=self.end) for p in partitions}
+
+    async def deliver(
+        self, *jobs: Job, lanes: int = 8, park_after_s: float = float("inf")
+    ) -> list[Finished]:
+        async with self.driver(lanes=lanes, park_after_s=park_after_s) as driver:
+            return await drain(driver, jobs, self.time)
 
 
-async def drain(driver: Driver, jobs: Sequence[Job]) -> list[Finished]:
-    async with aclosing(driver.deliver(jobs)) as results:
-        return [finished async for finished in results]
+async def drain(driver: Driver, jobs: Sequence[Job], time: Time | None = None) -> list[Finished]:
+    """Submit jobs and collect their ends; keeps what is postponed as the agent's table does."""
+    finished: list[Finished] = []
+    shelf: dict[str, list[tuple[int, Postponed]]] = {}
+    timers: set[asyncio.Task[None]] = set()
+
+    def begin(device: str) -> None:
+        assert time is not None
+        first = min(shelf[device], key=lambda kept: kept[0])[1]
+
+        async def back() -> None:
+            await time.sleep(first.delay_s)
+            driver.submit([replace(first.job, waiting=first.waiting)], back=True)
+
+        timers.add(asyncio.create_task(back()))
+
+    driver.submit(jobs)
+    try:
+        while len(finished) < len(jobs):
+            for end in await driver.ends():
+                device, offset = end.job.device, end.job.offset
+                kept = shelf.get(device, [])
+                if isinstance(end, Postponed):
+                    known = bool(kept)
+                    again = known and offset == min(kept)[0]
+                    others = [pair for pair in kept if pair[0] != offset]
+                    shelf[device] = [*others, (offset, end)]
+                    if again or not known:
+                        begin(device)
+                    continue
+                finished.append(end)
+                if kept:
+                    shelf[device] = [pair for pair in kept if pair[0] != offset]
+                    if shelf[device]:
+                        begin(device)
+    finally:
+        for timer in timers:
+            timer.cancel()
+    return finished
 
 
 def finals(results: Sequence[Finished]) -> dict[str, Final]:

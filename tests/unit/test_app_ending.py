@@ -12,7 +12,7 @@ from faust.types import TP
 from pipeline.agents import ending
 from pipeline.agents.ending import Ending
 from pipeline.agents.rounds import Holdings, Round, Rounds
-from tests.unit.test_rounds import Stream
+from tests.unit.test_rounds import give
 
 P = TP("t", 0)
 
@@ -132,7 +132,7 @@ async def test_a_stop_lets_the_round_in_hand_end_and_begins_no_other() -> None:
 
     end.before_stop.append(store)
     rounds = Rounds(app.holdings, limit=2)
-    await rounds.feed(Stream(range(4)))
+    give(rounds, range(4))
     loop = asyncio.create_task(end.run(rounds, step))
     idle = asyncio.create_task(end.run(Rounds(app.holdings, limit=2), step))
     await asyncio.wait_for(began.wait(), 30)
@@ -159,7 +159,7 @@ async def test_a_step_that_waits_for_its_target_is_broken_off(
         await asyncio.Event().wait()
 
     rounds = Rounds(app.holdings, limit=2)
-    await rounds.feed(Stream(range(1)))
+    give(rounds, range(1))
     loop = asyncio.create_task(end.run(rounds, step))
     await asyncio.wait_for(began.wait(), 30)
     await asyncio.wait_for(end.stop(), 30)

@@ -88,3 +88,33 @@ def test_an_event_that_fan_out_passed_without_forwarding_is_missing() -> None:
     assert events.line("erp", sink, {0: 6}).difference == 1
     sink.on_accepted("e1", 0, 0)
     assert events.line("erp", sink, {0: 6}).closes
+
+
+def test_parked_events_wait_though_their_worker_has_committed_past_them() -> None:
+    books = SinkBooks()
+    books.on_accepted("e1", 0, 10)
+    books.on_parked(0, b"d\x0010", "e1")
+    line = books.line("erp", {0: 11})
+    assert (line.places["waiting"], line.parked, line.difference) == (1, 1, 0)
+    books.on_result("e1", "superseded")
+    books.on_parked(0, b"d\x0010", None)
+    line = books.line("erp", {0: 11})
+    assert (line.places["superseded"], line.places["waiting"], line.parked) == (1, 0, 0)
+    assert line.closes
+
+
+def test_an_event_that_comes_again_further_on_is_missing_where_it_came_first() -> None:
+    books = SinkBooks()
+    books.on_accepted("e1", 0, 5)
+    books.on_accepted("e1", 0, 9)
+    assert books.line("erp", {0: 7}).difference == 1
+
+
+def test_a_discarded_event_has_a_place_of_its_own() -> None:
+    books = SinkBooks()
+    books.on_accepted("e1", 0, 1)
+    books.on_result("e1", "dead_lettered")
+    books.on_result("e1", "discarded")
+    line = books.line("erp", {0: 2})
+    assert (line.places["discarded"], line.places["dead_lettered"]) == (1, 0)
+    assert line.closes

@@ -56,7 +56,7 @@ def test_a_simulator_without_a_broker_ends_with_one_sentence() -> None:
         (("worker",), "role"),
         (("worker", "detect", "--instance", "x"), "instance"),
         (("nothing",), "nothing"),
-        (("dlq", "show"), "name"),
+        (("dlq", "show"), "missing argument"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong_and_ends_with_code_2(

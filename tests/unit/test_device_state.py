@@ -72,7 +72,7 @@ def test_damaged_bytes_are_refused_and_never_crash_otherwise(
 
 
 def test_an_unknown_version_is_said_clearly() -> None:
-    with pytest.raises(StateError, match="version 9 and this program knows 2"):
+    with pytest.raises(StateError, match="version 9 and this program knows 2 and 3"):
         Decoder(detection(), 0).decode("t/d", b"\x09")
 
 

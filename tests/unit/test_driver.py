@@ -13,14 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.base import Call, Conversation, Effect
-from connectors.driver import Final, Finished
 from connectors.exchange import MAX_ANSWER, Exchange, converse
+from connectors.jobs import Final, Finished
 from connectors.lanes import Lanes
 from connectors.verdicts import after_sends
 from pipeline.core.breaker import Phase
-from pipeline.core.ledger import State
+from pipeline.core.ledger import Claim, Mode, State
 from pipeline.core.outcome import Outcome, Rejected
 from pipeline.core.retry import Cause
+from pipeline.core.sinks import SinkPolicy
 from tests.unit.driver_world import POLICY, URL, Scripted, World, drain, finals, job
 
 DONE, REJECTED, DEAD = Final.DELIVERED, Final.REJECTED, Final.DEAD_LETTERED
@@ -71,7 +72,7 @@ async def test_an_outage_opens_the_breaker_and_nothing_is_dead_lettered() -> Non
     world.far.all.extend(["503"] * 40)
     jobs = [job(f"d{n}", i) for n in range(10) for i in range(3)]
     async with world.driver() as driver:
-        results = await drain(driver, jobs)
+        results = await drain(driver, jobs, world.time)
         assert driver.status().breaker is Phase.CLOSED
         assert driver.status().attempts == 70
     assert set(finals(results).values()) == {DONE}
@@ -89,10 +90,11 @@ async def test_an_open_breaker_probes_with_one_event_whatever_the_batch_size() -
 
 
 async def test_a_run_that_broke_a_batch_is_never_combined_again() -> None:
-    lanes = Lanes([job(device, 1) for device in "abcd"], asyncio.sleep)
+    lanes = Lanes(asyncio.sleep)
+    lanes.add([job(device, 1) for device in "abcd"])
     runs = lanes.take(10)
     broken: Exchange[Sequence[Outcome]] = Exchange(result=None, calls=0, wrote=False, bug="X")
-    after_sends(runs[1:3], broken, policy=POLICY, jitter=lambda: 0.5)
+    after_sends(runs[1:3], broken, keyed=False, policy=SinkPolicy(retry=POLICY), jitter=lambda: 0.5)
     for run in runs:
         lanes.later(run, 0)
     for _ in range(5):
@@ -167,13 +169,13 @@ async def test_a_refusal_is_final_in_the_ledger_only_once_the_caller_has_stored_
         # A crash here: the next worker is refused again, and the DLQ gets its entry then.
         (again,) = await drain(driver, [job("a", 1)])
         assert (again.final, again.attempts, again.repeated) == (DEAD, 2, False)
-        await driver.settle(again)
-        await driver.settle(again)
+        await driver.settle([again])
+        await driver.settle([again])
         assert world.state("a-1") == "dead_lettered"
         (known,) = await drain(driver, [job("a", 1)])
         assert (known.final, known.repeated) == (DEAD, True)
-        await driver.settle(known)
-        (replayed,) = await drain(driver, [job("a", 1, replay=True)])
+        await driver.settle([known])
+        (replayed,) = await drain(driver, [job("a", 1, mode=Mode.REPLAY)])
         assert (replayed.final, world.far.effects) == (DONE, ["a-1"])
 
 
@@ -183,7 +185,7 @@ async def test_a_key_used_for_another_payload_is_never_sent() -> None:
         await drain(driver, [job("a", 1)])
         (conflict,) = await drain(driver, [job("a", 1, payload="other")])
         assert (conflict.final, conflict.cause) == (DEAD, Cause.KEY_CONFLICT)
-        await driver.settle(conflict)
+        await driver.settle([conflict])
     assert world.ledger.rows["a-1"].state is State.SUCCEEDED
     assert world.far.effects == ["a-1"]
 
@@ -241,7 +243,7 @@ async def test_a_worker_whose_row_was_taken_over_leaves_it_to_the_other() -> Non
 
     async def late(*arguments: object) -> object:
         if next(other, False):
-            await world.ledger.begin("s", [("a-1", "p", False)], "other", 0)
+            await world.ledger.begin("s", [Claim(key="a-1", payload_hash="p")], "other", 0)
         return await finish(*arguments)  # type: ignore[arg-type]
 
     world.ledger.finish = late  # type: ignore[method-assign,assignment]

@@ -17,6 +17,7 @@ from pipeline.core.outcome import (
     Rejected,
     Retryable,
     Scope,
+    Undecidable,
     Unknown,
 )
 from pipeline.core.retry import (
@@ -53,6 +54,7 @@ OUTCOMES: dict[type, tuple[tuple[Outcome, type[Step]], ...]] = {
 ANSWERS: dict[type, tuple[tuple[LookUp, type[Step]], ...]] = {
     Found: ((Found(target_id="1"), Finish),),
     NotFound: ((NotFound(), LookUpAfter),),
+    Undecidable: ((Undecidable(code="x", message="x"), DeadLetter),),
     Retryable: ((trouble(Scope.SYSTEM), LookUpAfter), (trouble(Scope.ITEM), LookUpAfter)),
 }
 
@@ -118,6 +120,12 @@ def test_the_budget_of_time_ends_it_too() -> None:
 def test_not_found_is_believed_at_the_second_look_only() -> None:
     assert step_after(NotFound(), looks=1) == LookUpAfter(delay_s=30)
     assert isinstance(step_after(NotFound(), looks=2), RetryAfter)
+
+
+def test_what_cannot_be_looked_up_goes_to_a_person_and_is_not_sent_again() -> None:
+    for looks, attempt in ((1, 1), (2, 4), (9, 1_000)):
+        step = step_after(Undecidable(code="x", message="x"), looks=looks, attempt=attempt)
+        assert step == DeadLetter(cause=Cause.UNRESOLVED)
 
 
 def test_unknown_is_never_sent_again_before_a_look() -> None:

@@ -1,50 +1,44 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.types import TP
 
-from pipeline.agents.rounds import Holdings, Rounds, TrackedConsumer, tracked
+from pipeline.agents.rounds import (
+    Holdings,
+    Message,
+    Offer,
+    Rounds,
+    TrackedConsumer,
+    hand_over,
+    tracked,
+)
 
 P = TP("t", 0)
 
 
-@dataclass
-class Event:
-    offset: int
-    message: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.message = SimpleNamespace(tp=P, offset=self.offset)
+def messages(offsets: range) -> list[Message]:
+    return [Message(P, record(offset)) for offset in offsets]
 
 
-class Stream:
-    """What a Faust agent is given, as far as Rounds uses it."""
+def record(offset: int) -> SimpleNamespace:
+    return SimpleNamespace(offset=offset, key=b"k", value=b"v", headers=())
 
-    def __init__(self, offsets: range) -> None:
-        self._offsets = offsets
-        self.acks_by_faust = True
 
-    def noack(self) -> Stream:
-        self.acks_by_faust = False
-        return self
-
-    async def events(self) -> AsyncIterator[Event]:
-        for offset in self._offsets:
-            yield Event(offset)
+def give(rounds: Rounds, offsets: range) -> None:
+    assert [rounds.offer(m) for m in messages(offsets)] == [Offer.DONE] * len(offsets)
 
 
 async def test_what_has_come_is_one_round_up_to_the_limit() -> None:
     holdings = Holdings()
     holdings.order.start({P: 0})
     rounds = Rounds(holdings, limit=4)
-    stream = Stream(range(6))
-    await rounds.feed(stream)
-    assert not stream.acks_by_faust
+    give(rounds, range(6))
     first, second = await rounds.next(), await rounds.next()
     assert [e.offset for e in first.events] == [0, 1, 2, 3]
     assert [e.offset for e in second.events] == [4, 5]
@@ -58,7 +52,7 @@ async def test_a_lost_round_acknowledges_nothing_and_stale_events_make_no_round(
     holdings = Holdings()
     holdings.order.start({P: 0})
     rounds = Rounds(holdings, limit=2)
-    await rounds.feed(Stream(range(4)))
+    give(rounds, range(4))
     hand = await rounds.next()
     lost: list[str] = []
     holdings.on_loss(lambda: lost.append("told"))
@@ -70,7 +64,7 @@ async def test_a_lost_round_acknowledges_nothing_and_stale_events_make_no_round(
     assert holdings.acks.take(P) is None
     # Events 2 and 3 were queued before the rebalance; only what came after makes a round.
     holdings.order.start({P: 0})
-    await rounds.feed(Stream(range(1)))
+    give(rounds, range(1))
     after = await asyncio.wait_for(rounds.next(), 5)
     assert [e.offset for e in after.events] == [0]
     after.acknowledge()
@@ -93,3 +87,103 @@ def test_the_consumer_commits_what_the_tracker_says_and_ignores_fausts_own_acks(
     assert list(consumer._filter_tps_with_pending_acks({"other"})) == []  # noqa: SLF001
     assert consumer._new_offset(P) == 4  # noqa: SLF001
     assert consumer._new_offset(P) is None  # noqa: SLF001
+
+
+async def test_a_full_queue_takes_nothing_until_a_round_was_taken() -> None:
+    holdings = Holdings()
+    holdings.order.start({P: 0})
+    rounds = Rounds(holdings, limit=2)
+    give(rounds, range(4))
+    [fifth] = messages(range(4, 5))
+    assert rounds.offer(fifth) is Offer.FULL
+    waits = asyncio.create_task(rounds.room())
+    await asyncio.sleep(0)
+    assert not waits.done()
+    await rounds.next()
+    await waits
+    assert rounds.offer(fifth) is Offer.DONE
+
+
+class Consumer:
+    """What hand_over needs of Faust's consumer."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        self.holdings = holdings
+        self.flow_active = True
+        self.suspend_flow = asyncio.Event()
+        self.app = SimpleNamespace(consumer_generation_id=1)
+        self.sought: list[int] = []
+
+    async def seek(self, tp: TP, offset: int) -> None:
+        assert tp == P
+        self.sought.append(offset)
+
+    async def wait_first(self, *waits: Awaitable[object]) -> None:
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+
+def begun() -> tuple[Holdings, Rounds, Consumer]:
+    holdings = Holdings()
+    holdings.order.start({P: 0})
+    return holdings, Rounds(holdings, limit=2), Consumer(holdings)
+
+
+async def test_more_than_the_queue_holds_waits_and_comes_in_order() -> None:
+    _, rounds, consumer = begun()
+    handing = asyncio.create_task(hand_over(consumer, rounds, P, map(record, range(9))))
+    seen: list[int] = []
+    while len(seen) < 9:
+        seen += [m.offset for m in (await rounds.next()).events]
+    await handing
+    assert seen == list(range(9))
+
+
+async def test_a_rebalance_frees_what_waits_for_room_and_the_rest_is_dropped() -> None:
+    holdings, rounds, consumer = begun()
+    handing = asyncio.create_task(hand_over(consumer, rounds, P, map(record, range(9))))
+    await asyncio.sleep(0)
+    consumer.flow_active = False
+    consumer.suspend_flow.set()
+    await asyncio.wait_for(handing, 30)
+    assert holdings.acks.in_hand(P) == 4
+
+
+async def test_a_hole_is_read_again_and_what_came_twice_is_taken_once() -> None:
+    holdings, rounds, consumer = begun()
+    await hand_over(consumer, rounds, P, map(record, (0, 2, 3)))
+    assert (consumer.sought, holdings.acks.in_hand(P)) == ([1], 1)
+    await hand_over(consumer, rounds, P, map(record, (0, 1, 2)))
+    assert [m.offset for m in (await rounds.next()).events] == [0, 1]
+    assert [m.offset for m in (await rounds.next()).events] == [2]
+
+
+async def test_a_partition_without_a_commit_begins_at_its_first_offset_after_a_rebalance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    holdings, rounds, _ = begun()
+    holdings.lose()
+    holdings.rounds["t"] = rounds
+    other, done = TP("t", 1), TP("changelog", 0)
+    made = tracked(holdings)
+    consumer: Any = made.__new__(made)
+    sought: dict[TP, int] = {}
+
+    async def as_faust(self: Any) -> None:  # noqa: ANN401 - Faust has no types
+        self._read_offset = {P: None, other: 7, done: None}
+
+    async def earliest(*tps: TP) -> dict[TP, int]:
+        assert tps == (P,)
+        return {P: 3}
+
+    async def seek_wait(places: dict[TP, int]) -> None:
+        sought.update(places)
+
+    monkeypatch.setattr(AiokafkaConsumer, "perform_seek", as_faust)
+    consumer.assignment = lambda: {P, other, done}
+    consumer.earliest_offsets, consumer.seek_wait = earliest, seek_wait
+    await consumer.perform_seek()
+    assert sought == {P: 3}, "its position was past what had been in hand"
+    assert (holdings.order.next_of(P), holdings.order.next_of(other)) == (3, 7)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.events import Disposition, Severity
+from pipeline.core.events import Action, Disposition, Severity
 from pipeline.core.routing import Route, sinks_for, sinks_of
 from pipeline.settings import SettingsError
 from pipeline.state.routes_file import load_routes
@@ -76,3 +76,26 @@ def test_what_is_for_review_or_held_back_goes_only_where_it_is_asked_for() -> No
     for disposition in Disposition:
         found = sinks_for(event(disposition=disposition), (asked, plain))
         assert found == (("lake", "tryton") if disposition is Disposition.DELIVER else ("lake",))
+
+
+@pytest.mark.parametrize("severity", list(Severity))
+@pytest.mark.parametrize("disposition", list(Disposition))
+def test_a_clear_goes_where_what_it_clears_went(
+    severity: Severity, disposition: Disposition
+) -> None:
+    routes = (*ROUTES, Route(sinks=("rest",), dispositions=(Disposition.SUPPRESSED,)))
+    raised = event(severity=severity, disposition=disposition)
+    clear = event(
+        severity=severity, disposition=disposition, action=Action.CLEAR, entity_id=raised.id
+    )
+    assert sinks_for(clear, routes) == sinks_for(raised, routes)
+
+
+def test_an_update_goes_where_the_warning_that_it_makes_graver_went() -> None:
+    warnings = Route(sinks=("plan",), severities=(Severity.WARNING,))
+    criticals = Route(sinks=("now",), severities=(Severity.CRITICAL,))
+    early = Route(sinks=("early",), severities=(Severity.INFO,))
+    routes = (warnings, criticals, early)
+    update = event(severity=Severity.CRITICAL, action=Action.UPDATE, entity_id="e" * 24)
+    assert sinks_for(update, routes) == ("plan", "now")
+    assert sinks_for(event(severity=Severity.CRITICAL), routes) == ("now",)

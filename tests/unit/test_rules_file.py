@@ -49,7 +49,15 @@ def test_the_shipped_rules_mean_for_engines_what_they_always_meant() -> None:
     assert rules.of("unheard_of") is rules.defaults
     assert {rule.detector for rule in rules.defaults.detectors} == {"novelty"}
     assert rules.of("T30").of("novelty") is None
-    assert rules.label == "fieldline-default@2"
+    assert rules.label == "fieldline-default@3"
+
+
+def test_the_shipped_rules_clear_what_lasts_and_not_what_happens_once() -> None:
+    rules = load(SHIPPED)
+    for metric in rules.metrics:
+        clearing = {rule.detector for rule in rules.of(metric).detectors if rule.clears}
+        assert clearing == {rule.detector for rule in rules.of(metric).detectors}
+    assert not any(rule.clears for rule in rules.defaults.detectors)
 
 
 def test_the_examples_in_comments_of_the_shipped_rules_can_be_used() -> None:
@@ -72,6 +80,20 @@ def test_a_metric_says_only_what_differs_from_the_defaults() -> None:
     assert info == lanes(rules.defaults, "level")[0]
     assert (warning.enter, warning.leave, warning.agree) == (7.0, 6.0, 3)
     assert params(oil, "edge") == (1.0, 9.0)
+
+
+def test_whether_a_detector_clears_is_inherited_and_can_be_switched_off_again() -> None:
+    rules = parsed(changed("    memory: 50\n", "    memory: 50\n    clears: true\n"))
+    off = changed("    memory: 50\n", "    memory: 50\n    clears: true\n").replace(
+        "level: {floor: 0.1,", "level: {floor: 0.1, clears: false,"
+    )
+    for found, wanted in ((parsed(), False), (rules, True), (parsed(off), False)):
+        level = found.of("oil").of("level")
+        assert level is not None
+        assert level.clears is wanted
+        assert parsed(dump(found, MADE_UP)) == found
+    [one] = differences(rules, parsed(off), MADE_UP)[:1]
+    assert (one.field, one.before, one.after) == ("metrics.oil.level.clears", None, "false")
 
 
 def test_a_detector_kept_for_listed_metrics_is_on_only_where_one_names_it() -> None:
@@ -123,6 +145,7 @@ def test_the_parts_about_devices_are_read() -> None:
     ("old", "new", "field", "why"),
     [
         ("name: plant", "name: null", "name", "must be text"),
+        ("memory: 50", "clears: yes", "defaults.level.clears", "must be true or false"),
         ("name: plant", "name: the plant", "name", "must be 1 to 64 letters"),
         ("name: plant\n", "", "name", "is missing"),
         ("version: 7", "version: x", "version", "must be a number"),
@@ -318,5 +341,5 @@ def test_the_reference_has_every_parameter_with_its_default(detector: Detector) 
 def test_the_reference_has_every_field() -> None:
     text = REFERENCE.read_text(encoding="utf-8")
     lane, rules = (cls.__slots__ for cls in (LaneRule, EpisodeRule))
-    for name in (*TOP_FIELDS, *lane, *rules):
+    for name in (*TOP_FIELDS, *lane, *rules, "clears"):
         assert name == "severity" or f"`{name}" in text or f".{name}`" in text, name

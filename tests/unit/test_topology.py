@@ -11,12 +11,25 @@ from pipeline.ops.books import control_topics, worker_groups
 from pipeline.ops.draw import kept, mermaid
 from pipeline.settings import Settings, SettingsError
 from pipeline.state.routes_file import load_routes
-from pipeline.topology import DETECT_STATE, EVENTS, FEEDBACK, LAKE, READINGS, RULES, topics
+from pipeline.topology import (
+    AUDIT,
+    BALANCE,
+    DETECT_STATE,
+    EVENTS,
+    FEEDBACK,
+    LAKE,
+    READINGS,
+    REVIEW,
+    RULES,
+    parked_topic,
+    topics,
+)
 from pipeline.wire.avro import SCHEMAS
 from pipeline.workers import make_worker, roles
 
-OUTSIDE_FAUST = {"bridge", "operator"}
+OUTSIDE_FAUST = {"bridge", "operator", "reconciler"}
 SINKS = sinks_of(load_routes(Path("infra/config/routes.yaml")))
+CHANGELOGS = {DETECT_STATE, *(parked_topic(s) for s in SINKS if s != LAKE)}
 
 
 @pytest.fixture
@@ -32,9 +45,9 @@ def test_every_worker_consumes_and_produces_what_the_map_says_and_nothing_else(
         worker = make_worker(settings, role=role, instance=0)
         consumes = {t.name for t in table if role in t.consumers}
         produces = {t.name for t in table if role in t.producers}
-        # The table's changelog is Faust's own: read and written below the agent.
-        assert worker.consumed == consumes - {DETECT_STATE, RULES}, role
-        assert worker.produced == produces - {DETECT_STATE}, role
+        # A table's changelog is Faust's own: read and written below the agent.
+        assert worker.consumed == consumes - {*CHANGELOGS, RULES}, role
+        assert worker.produced == produces - CHANGELOGS, role
 
 
 def test_every_name_on_the_map_is_a_worker_or_stands_outside(settings: Settings) -> None:
@@ -52,9 +65,15 @@ def test_a_topic_that_is_not_a_workers_own_cannot_be_opened(settings: Settings) 
         worker.target("no.such.topic")
 
 
-def test_the_changelog_on_the_map_is_the_one_that_faust_uses(settings: Settings) -> None:
-    app = make_worker(settings, role="detect", instance=0).app
-    assert [t.changelog_topic_name for t in app.tables.values()] == [DETECT_STATE]
+@pytest.mark.parametrize(
+    ("role", "changelog"),
+    [("detect", DETECT_STATE), ("deliver-tryton", parked_topic("tryton"))],
+)
+def test_the_changelog_on_the_map_is_the_one_that_faust_uses(
+    settings: Settings, role: str, changelog: str
+) -> None:
+    app = make_worker(settings, role=role, instance=0).app
+    assert [t.changelog_topic_name for t in app.tables.values()] == [changelog]
 
 
 def test_an_unknown_role_is_refused_with_the_ones_there_are(settings: Settings) -> None:
@@ -68,7 +87,8 @@ def test_every_routed_sink_has_a_connector_or_is_the_lake() -> None:
 
 def test_every_schema_of_the_map_is_bundled_and_every_bundled_one_is_used() -> None:
     used = {t.schema for t in topics(SINKS) if t.name not in {DETECT_STATE, RULES, FEEDBACK}}
-    older = {"business_event.v1"}  # still read, no longer written
+    # Still read, no longer written.
+    older = {"business_event.v1", "delivery_result.v1", "dead_letter.v1"}
     assert used | older == set(SCHEMAS)
 
 
@@ -76,7 +96,8 @@ def test_the_books_read_every_topic_of_the_map_but_state_and_dead_letters() -> N
     routes = load_routes(Path("infra/config/routes.yaml"))
     names = {t.name for t in topics(SINKS)}
     read = set(control_topics(routes))
-    assert names - read == {DETECT_STATE, RULES, FEEDBACK, *(f"sink.{s}.dlq" for s in SINKS)}
+    people = {RULES, FEEDBACK, AUDIT, REVIEW, BALANCE, *(f"sink.{s}.dlq" for s in SINKS)}
+    assert names - read == {DETECT_STATE, *people}
     consumers = {c for t in topics(SINKS) for c in t.consumers} - OUTSIDE_FAUST
     assert set(worker_groups(routes)) == {f"fieldline-{c}" for c in consumers}
 

@@ -31,7 +31,6 @@ def play(looks: list[Look], limits: Limits = LIMITS, step_s: float = STEP_S) -> 
         ("a control record at the end", Look(end=9, position=9, committed=8), LIMITS, None),
         ("unread, nothing in hand", Look(end=9, position=5, committed=5), LIMITS, Kind.READING),
         ("the same, patient", Look(end=9, position=5, committed=5), PATIENT, Kind.READING),
-        ("queued", Look(end=9, position=9, committed=5, queued=4), PATIENT, Kind.READING),
         ("uncommitted", Look(end=9, position=9, committed=5, unsaved=True), LIMITS, Kind.READING),
         ("in hand", Look(end=9, position=9, committed=5, in_hand=4), LIMITS, Kind.FINISHING),
         (
@@ -41,12 +40,6 @@ def play(looks: list[Look], limits: Limits = LIMITS, step_s: float = STEP_S) -> 
             Kind.FINISHING,
         ),
         ("waits on purpose", Look(end=9, position=7, committed=5, in_hand=2), PATIENT, None),
-        (
-            "the same with a queue",
-            Look(end=9, position=7, committed=5, queued=1, in_hand=1),
-            PATIENT,
-            None,
-        ),
     ],
 )
 def test_a_partition_that_stands_still_is_told_only_where_work_waits_for_us(

@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.detect import At, Detection
-from pipeline.core.events import Severity
+from pipeline.core.events import Action, Severity
 from pipeline.core.registry import Registry
 from pipeline.core.remaining_life import Model, fit, follow
 from pipeline.core.telemetry import Sample, pack
@@ -112,7 +112,8 @@ def moments(values: F64, device: str, rules: Path) -> list[tuple[int, Severity]]
     for offset, first in enumerate(range(0, len(samples), _IN_MESSAGE)):
         at = At(topic="quality", partition=0, offset=offset)
         decisions = detection.apply([(at, pack(samples[first : first + _IN_MESSAGE]))])
-        found += [(e.source.sequence, e.severity) for d in decisions for e in d.events]
+        raised = (e for d in decisions for e in d.events if e.action is Action.RAISE)
+        found += [(e.source.sequence, e.severity) for e in raised]
     return found
 
 

@@ -1,0 +1,271 @@
+"""Webhook out: one signed POST for an event, or for a batch of them, and what came of it. Pure.
+
+| | single (batch 1) | batched |
+|---|---|---|
+| body | application/cloudevents+json | application/cloudevents-batch+json |
+| key at the receiver | Idempotency-Key, and the event's `id` | each event's `id` |
+| webhook-id | the key | a digest of the keys: the same batch has the same id |
+
+A batch carries no Idempotency-Key: sent again, it may hold other events, so only the ids in
+it tell the receiver what it has. Bodies stay under BODY_MAX, in as many requests as that
+takes. A batch that is refused as a whole for its content (400, 413, 422) is halved until the
+event that is to blame stands alone, so that one cannot reject the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import httpx
+
+from connectors.base import Call, Conversation, Delivery, Effect, Reply
+from connectors.webhook import answers
+from connectors.webhook.answers import Kind, Word
+from connectors.webhook.config import WebhookConfig
+from connectors.webhook.mapping import to_body
+from connectors.webhook.signature import sign
+from pipeline.core.outcome import (
+    Delivered,
+    Found,
+    LookUp,
+    NotFound,
+    Outcome,
+    Rejected,
+    Retryable,
+    Scope,
+    Undecidable,
+    Unknown,
+)
+from pipeline.wire.cloudevents import trace_parent
+
+NAME = "webhook"
+BODY_MAX = 1_048_576
+"""Largest body, bytes; an event alone is at most mapping.EVENT_MAX."""
+_SINGLE = "application/cloudevents+json; charset=utf-8"
+_BATCH = "application/cloudevents-batch+json; charset=utf-8"
+_NOT_SENT = Retryable(
+    code="webhook.not_sent",
+    message="The batch before it failed, so this one was not sent.",
+    scope=Scope.SYSTEM,
+)
+T = TypeVar("T")
+
+
+class Item(NamedTuple):
+    """An event that can be sent: its place among the deliveries, key, event id and JSON."""
+
+    place: int
+    key: str
+    event_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer over one or more items: an outcome each, or None where it is to be halved."""
+
+    outcomes: list[Outcome] | None
+    lost: bool
+    """The receiver, not an item, is in trouble: nothing more is sent."""
+
+
+class WebhookConnector:
+    """The connector. `clock` gives seconds since the Unix epoch, for the signatures."""
+
+    name = NAME
+
+    def __init__(self, config: WebhookConfig, *, clock: Callable[[], float]) -> None:
+        self.batch_size = config.batch
+        self.keyed = config.keyed
+        self._config = config
+        self._clock = clock
+        self._keys = config.signing_keys()
+        secret = config.secret.get_secret_value() if config.secret else ""
+        self._secrets = tuple(text.encode() for text in secret.split())
+        self._url = httpx.URL(config.url)
+        self._effect = Effect.KEYED_WRITE if config.keyed else Effect.WRITE
+        self._extensions = {"timeout": httpx.Timeout(config.timeout_s).as_dict()}
+
+    def deliver(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[Outcome]]:
+        """Post the events; one outcome per delivery, in order."""
+        outcomes: dict[int, Outcome] = {}
+        items: list[Item] = []
+        first: dict[str, int] = {}
+        for place, one in enumerate(deliveries):
+            body = to_body(one.event, one.key)
+            if isinstance(body, Rejected):
+                outcomes[place] = body
+            elif first.setdefault(one.key, place) == place:
+                items.append(Item(place, one.key, one.event.id, body))
+        groups = self._groups(items)
+        while groups:
+            group = groups.pop()
+            reply = yield self._post(group)
+            answer = self._read(answers.clean(reply, self._secrets), group)
+            if answer.outcomes is None:
+                half = len(group) // 2
+                groups += (group[half:], group[:half])
+                continue
+            for item, outcome in zip(group, answer.outcomes, strict=True):
+                outcomes[item.place] = outcome
+            if answer.lost:
+                break
+        return [
+            outcomes.get(place) or _again(outcomes.get(first[one.key]))
+            for place, one in enumerate(deliveries)
+        ]
+
+    def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
+        """Ask for each key; Undecidable where the receiver cannot be asked."""
+        found: list[LookUp] = []
+        for one in deliveries:
+            address = self._config.look_up_address(one.key)
+            if address is None:
+                found.append(
+                    Undecidable(
+                        code="webhook.no_look_up",
+                        message="The receiver cannot be asked whether it has the event: "
+                        "set WEBHOOK_LOOK_UP_URL, or decide by hand.",
+                    )
+                )
+                continue
+            reply = yield Call(
+                step="look_up",
+                request=httpx.Request(
+                    "GET",
+                    address,
+                    headers={"accept": "application/json", **self._signed(one.key, b"")},
+                    extensions=self._extensions,
+                ),
+                effect=Effect.READ,
+            )
+            found.append(self._found(answers.clean(reply, self._secrets), one.key))
+        return found
+
+    # -- out
+
+    def _groups(self, items: Sequence[Item]) -> list[list[Item]]:
+        """What goes into one request each; the last goes first."""
+        groups: list[list[Item]] = []
+        size = BODY_MAX
+        for item in items:
+            if size + len(item.body) + 1 > BODY_MAX or len(groups[-1]) >= self.batch_size:
+                groups.append([])
+                size = 2
+            groups[-1].append(item)
+            size += len(item.body) + 1
+        return groups[::-1]
+
+    def _post(self, group: Sequence[Item]) -> Call:
+        item = group[0]
+        if self.batch_size == 1:
+            step, body, message_id = "post", item.body, item.key
+            headers = {
+                "content-type": _SINGLE,
+                # A structured-fields string (idempotency-key draft 07, 2.1), so quoted.
+                "idempotency-key": f'"{item.key}"',
+                "traceparent": trace_parent(item.event_id),
+            }
+        else:
+            step, body = "post_batch", b"[%b]" % b",".join(item.body for item in group)
+            keys = "\n".join(item.key for item in group)
+            message_id = f"batch_{hashlib.sha256(keys.encode()).hexdigest()[:32]}"
+            headers = {"content-type": _BATCH}
+        request = httpx.Request(
+            "POST",
+            self._url,
+            headers={"accept": "application/json", **headers, **self._signed(message_id, body)},
+            content=body,
+            extensions=self._extensions,
+        )
+        return Call(step=step, request=request, effect=self._effect)
+
+    def _signed(self, message_id: str, body: bytes) -> dict[str, str]:
+        return sign(self._keys, message_id=message_id, timestamp=int(self._clock()), body=body)
+
+    # -- back
+
+    def _read(self, reply: Reply, group: Sequence[Item]) -> Answer:
+        row, whole, says = answers.row_of(reply), self._word(reply), answers.says(reply)
+        words: Sequence[Word | None] | None = None
+        if self.batch_size > 1:
+            words = answers.words_of(reply, [item.key for item in group])
+        if words is None:
+            if row is not None and row.by_event and len(group) > 1:
+                return Answer(None, lost=False)
+            words = [whole] * len(group)
+            rows = [row] * len(group)
+            if row is None and self.batch_size > 1:
+                # What a batch's answer has of an id names the batch, not an event.
+                words = [Word(status=whole.status, fields={}) if whole else None] * len(group)
+        else:
+            rows = [answers.row_of_status(word.status) if word else None for word in words]
+        outcomes = [
+            answers.outcome(row, word, item.key, keyed=self.keyed, says=says)
+            for row, word, item in zip(rows, words, group, strict=True)
+        ]
+        return Answer(_by_item(rows, outcomes), lost=not any(map(_answered, outcomes)))
+
+    def _found(self, reply: Reply, key: str) -> LookUp:
+        row, word = answers.row_of(reply), self._word(reply)
+        if word is not None and word.status == httpx.codes.NOT_FOUND:
+            # A page of some proxy is no word of the receiver: JSON, or nothing at all, is.
+            if isinstance(reply, httpx.Response) and (word.fields or not reply.content):
+                return NotFound()
+        elif row is None and word is not None:
+            named = [word.fields.get(name) for name in ("id", "key", "event_id")]
+            if key in named:
+                return Found(target_id=answers.target_id(word.fields, word.location, key))
+        elif row is None or row.kind is not Kind.REFUSED:
+            trouble = answers.outcome(row, word, key, keyed=True, says="")
+            if isinstance(trouble, Retryable | Unknown):
+                return Retryable(
+                    code=trouble.code,
+                    message=trouble.message,
+                    scope=Scope.SYSTEM,
+                    retry_after_s=word.retry_after_s if word else None,
+                )
+        return Retryable(
+            code="webhook.look_up_unclear",
+            message="The answer to the look-up does not say whether the receiver has the event: "
+            "check WEBHOOK_LOOK_UP_URL.",
+            scope=Scope.ITEM,
+        )
+
+    def _word(self, reply: Reply) -> Word | None:
+        return answers.word_of(reply, self._clock())
+
+
+def _answered(outcome: Outcome) -> bool:
+    """Whether the receiver is at work, whatever it says of the event."""
+    ended = isinstance(outcome, Delivered | Rejected)
+    return ended or (isinstance(outcome, Retryable) and outcome.scope is Scope.ITEM)
+
+
+def _by_item(rows: Sequence[answers.Row | None], outcomes: list[Outcome]) -> list[Outcome]:
+    """Where a receiver failed on some events and took or refused others, those are to blame."""
+    if not any(isinstance(outcome, Delivered | Rejected) for outcome in outcomes):
+        return outcomes
+    return [
+        Retryable(
+            code=outcome.code,
+            message=outcome.message,
+            scope=Scope.ITEM,
+            retry_after_s=outcome.retry_after_s,
+        )
+        if row is not None and row.kind is Kind.FAILED and isinstance(outcome, Retryable)
+        else outcome
+        for row, outcome in zip(rows, outcomes, strict=True)
+    ]
+
+
+def _again(outcome: Outcome | None) -> Outcome:
+    """For an event that was not sent: its group was not, or it stands twice in the batch."""
+    if outcome is None:
+        return _NOT_SENT
+    if isinstance(outcome, Delivered):
+        return Delivered(target_id=outcome.target_id, created=False)
+    return outcome

@@ -1,0 +1,133 @@
+"""python -m tests.faults: the fault suite from the command line.
+
+Exit code 0 where nothing was lost, doubled, out of order or wrongly told, 1 where something
+was, 2 where the run could not be made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from infra.local.part import StackError
+from infra.local.stack import clean
+from tests.faults import table
+from tests.faults.plan import OUTAGE_S, Plan, make_plan
+from tests.faults.runner import Outcome, Runner
+
+ROOT: Final = Path(".local/faults")
+OUT: Final = Path(".local/faults.json")
+MOST_FAULTS: Final = 10_000
+MOST: Final = 1_000.0
+OTHERS: Final = ("KAFKA_", "FIELDLINE_", "REDIS_", "TRYTON_", "WEBHOOK_")
+"""Settings of another pipeline: this suite kills and empties its parts, so it has its own."""
+
+
+def main() -> int:
+    """Run the suite; returns the exit code."""
+    asked = _arguments()
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for name in [name for name in os.environ if name.startswith(OTHERS)]:
+        del os.environ[name]
+    for name in ("aiokafka", "asyncio"):  # the broker is away on purpose, clients hang up
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    plan = make_plan(asked.seed, asked.faults, short=asked.short, outage_s=asked.outage)
+    form = "--short" if asked.short else f"--faults {asked.faults} --outage {asked.outage:g}"
+    console.print(
+        f"{len(plan.faults)} faults with seed {asked.seed}; again with: {form} --seed {asked.seed}"
+    )
+    if asked.plan:
+        for fault in plan.faults:
+            console.print(fault.line(), markup=False, highlight=False)
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        clean(asked.root)
+        asked.root.mkdir(parents=True, exist_ok=True)
+        outcome = _run(asked, plan, console)
+    except StackError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("Ended before it was through.\n")
+        return 130
+    table.show(outcome, console)
+    table.save(outcome, asked.out)
+    console.print(
+        f"{'Nothing lost, doubled or out of order' if outcome.ok else 'FAILED'}; see {asked.out}."
+    )
+    return 0 if outcome.ok else 1
+
+
+def _run(asked: argparse.Namespace, plan: Plan, console: Console) -> Outcome:
+    """The run with a progress bar; on a pipe, a line a fault."""
+    total = len(plan.faults)
+    with Progress(
+        TextColumn("[bold]{task.description}[/]"),
+        BarColumn(bar_width=36),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task("", total=total)
+
+        def step(what: str, done: int) -> None:
+            bar.update(task, description=what, completed=done)
+            if not console.is_terminal:
+                at = time.strftime("%H:%M:%S")
+                console.print(f"{at} {done:>3}/{total} {what}", highlight=False)
+
+        return asyncio.run(
+            Runner(asked.root, plan, per_s=asked.rate, say=console.print, step=step).run()
+        )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--faults", type=_faults, default=200, help="how many faults (200)")
+    parser.add_argument("--short", action="store_true", help="one of each family, scaled down")
+    parser.add_argument(
+        "--seed", type=int, help="plays a plan again; a new one by chance if absent"
+    )
+    parser.add_argument("--rate", type=_above_0, default=6.0, help="events a second (6)")
+    parser.add_argument(
+        "--outage", type=_above_0, default=OUTAGE_S, help="the long one, seconds (300)"
+    )
+    parser.add_argument("--plan", action="store_true", help="say what would be done, do nothing")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder of the run; it is deleted")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the JSON goes")
+    asked = parser.parse_args()
+    if asked.seed is None:
+        asked.seed = secrets.randbelow(1_000_000)
+    return asked
+
+
+def _faults(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_FAULTS:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_FAULTS}")
+    return int(text)
+
+
+def _above_0(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (number := float(text)) <= MOST:
+            return number
+    raise argparse.ArgumentTypeError(f"must be a number above 0, at most {MOST:.0f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

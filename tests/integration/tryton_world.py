@@ -1,0 +1,155 @@
+"""A real Tryton for the connector's tests, and ways to look into it past the connector."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from connectors.tryton import OrderSeen, TrytonConfig, TrytonConnector
+from infra.local.tryton import Tryton
+from pipeline.core.outcome import Delivered, Retryable
+from pipeline.core.registry import DeviceRecord
+from tests.contract.conversation import converse_over
+from tests.contract.tryton_examples import RECORD, delivery, registry
+
+DEADLINE_S = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def as_admin(part: Tryton, folder: Path, method: str, *params: object) -> Any:  # noqa: ANN401 - JSON
+    """A call as Tryton's administrator, past the connector."""
+    auth = ("admin", (folder / "data" / "admin.password").read_text().strip())
+    call = {"id": 1, "method": method, "params": [*params, {}]}
+    url = part.settings()["TRYTON_URL"] + "/rpc/"
+    reply = httpx.post(url, json=call, auth=auth, timeout=DEADLINE_S, trust_env=False).json()
+    assert "error" not in reply, reply
+    return reply["result"]
+
+
+def may_write_orders(part: Tryton, folder: Path, *, may: bool) -> None:
+    """Give or take the right to write orders, as Tryton's administrator would."""
+    access = "model.ir.model.access"
+    ours = [["model", "=", "project.work"], ["group.name", "=", "Fieldline connector"]]
+    rows = as_admin(part, folder, f"{access}.search", ours, 0, None, None)
+    as_admin(part, folder, f"{access}.write", rows, {"perm_write": may})
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tryton]:
+    folder = tmp_path_factory.mktemp("tryton")
+    made = Tryton(port=free_port(), folder=folder / "data", log_dir=folder / "log")
+    made.prepare()
+    command = made.command()
+    with (folder / "out").open("wb") as out:
+        process = subprocess.Popen(command.argv, stdout=out, stderr=out)
+        try:
+            until = time.monotonic() + DEADLINE_S
+            while not made.ready():
+                assert process.poll() is None, (folder / "out").read_text()
+                assert time.monotonic() < until, "Tryton did not answer in time"
+            made.after_start()
+            yield made
+        finally:
+            process.terminate()
+            process.wait(DEADLINE_S)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(trust_env=False) as made:
+        yield made
+
+
+def config_of(part: Tryton) -> TrytonConfig:
+    settings = part.settings()
+    return TrytonConfig(
+        url=settings["TRYTON_URL"],
+        user=settings["TRYTON_USER"],
+        password=SecretStr(settings["TRYTON_PASSWORD"]),
+    )
+
+
+def customer(name: str, *, tax_id: str = "") -> DeviceRecord:
+    """A registry row of a device, asset and customer that no other test has."""
+    return replace(
+        RECORD,
+        device_id=f"acme/{name}",
+        asset_id=f"{name}_%",
+        customer_id=f"C-{name}",
+        customer_name=f"Customer {name}",
+        customer_tax_id=tax_id,
+    )
+
+
+async def orders_of(
+    client: httpx.AsyncClient, part: Tryton, record: DeviceRecord
+) -> list[OrderSeen]:
+    seen, _ = await converse_over(
+        client, TrytonConnector(config_of(part), registry()).find_orders()
+    )
+    assert not isinstance(seen, Retryable)
+    return [order for order in seen if order.party == record.customer_name]
+
+
+async def parties_with_code(client: httpx.AsyncClient, part: Tryton, code: str) -> int:
+    """Counted by a login of its own, past the connector."""
+    settings = part.settings()
+    url = settings["TRYTON_URL"] + "/rpc/"
+    auth = (settings["TRYTON_USER"], settings["TRYTON_PASSWORD"])
+    params = [[["code", "=", code], ["active", "in", [True, False]]], 0, 10, {}]
+    call = {"id": 1, "method": "model.party.party.search_count", "params": params}
+    return int((await client.post(url, json=call, auth=auth)).json()["result"])
+
+
+async def deliver_until_taken(
+    client: httpx.AsyncClient, to: TrytonConnector, name: str, record: DeviceRecord
+) -> str:
+    """The order's id. Retryable is tried again at once; any other failure fails the test."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            sent = [delivery(name, device_id=record.device_id)]
+            [outcome], _ = await converse_over(client, to.deliver(sent))
+            if isinstance(outcome, Delivered):
+                return outcome.target_id
+            assert isinstance(outcome, Retryable), outcome
+
+
+@contextlib.asynccontextmanager
+async def dropping_proxy(target: int, *, after: bytes) -> AsyncIterator[int]:
+    """A port that passes requests to the target, and answers back, but one: where `after` is
+    in the request, the target's whole answer is awaited and thrown away, then the line is cut.
+    Tryton speaks HTTP/1.0: it closes when its answer is over.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        request = head + await reader.readexactly(length)
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", target)
+        up_writer.write(request)
+        answer = await up_reader.read()
+        if after not in request:
+            writer.write(answer)
+            await writer.drain()
+        for stream in (writer, up_writer):
+            stream.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
