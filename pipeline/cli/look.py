@@ -107,6 +107,7 @@ def show_status(*, as_json: Json = False) -> None:
         async with _admin(settings) as admin:
             rows = await status.lags(admin, settings)
         parts = await status.parts(settings)
+        pauses = await status.pauses(settings)
         if as_json:
             typer.echo(
                 json.dumps(
@@ -116,6 +117,7 @@ def show_status(*, as_json: Json = False) -> None:
                             {"group": r.group, "topic": r.topic, "end": r.end, "lag": r.lag}
                             for r in rows
                         ],
+                        "paused": {sink: why.reason for sink, why in pauses.items()},
                     }
                 )
             )
@@ -124,6 +126,13 @@ def show_status(*, as_json: Json = False) -> None:
         for part in parts:
             colour = "green" if part.answers else "red"
             console.print(f"  [{colour}]●[/] {part.name:<8}{part.note}", highlight=False)
+        for sink, why in pauses.items():
+            wait_s = max(why.for_s, why.pause_s)
+            console.print(
+                f"  [yellow]●[/] {sink} is left alone: {why.reason or 'it asked for it'}; "
+                + (f"asked again in {wait_s:.0f} s" if wait_s else "asked again now"),
+                highlight=False,
+            )
         table = Table(
             Column("worker", no_wrap=True),
             Column("topic", no_wrap=True),

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import redis.asyncio as redis
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
+from pipeline.core.breaker import Shared
 from pipeline.core.routing import sinks_of
 from pipeline.ops.books import committed_offsets, worker_groups
 from pipeline.settings import Settings
 from pipeline.state.routes_file import load_routes
+from pipeline.state.sink_board import SinkBoard
 from pipeline.topology import topics as all_topics
 from pipeline.wire import kafka
 
@@ -87,6 +90,20 @@ async def _members(admin: AIOKafkaAdminClient, groups: tuple[str, ...]) -> dict[
         except GroupCoordinatorNotAvailableError:
             return {}
         out |= {group[1]: len(group[5]) for answer in answers for group in answer.groups}
+    return out
+
+
+async def pauses(settings: Settings) -> dict[str, Shared]:
+    """Sinks that are left alone now, and what their workers' board says of it."""
+    client = redis.from_url(settings.redis_url.get_secret_value())
+    out: dict[str, Shared] = {}
+    try:
+        for sink in sinks_of(load_routes(settings.routes_file)):
+            shared = await SinkBoard(client, sink, "status").read()
+            if shared is not None and (shared.is_open or shared.pause_s > 0):
+                out[sink] = shared
+    finally:
+        await client.aclose()
     return out
 
 

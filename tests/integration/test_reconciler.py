@@ -11,11 +11,14 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+import redis.asyncio as redis
 
 from connectors.tryton.protocol import OrderSeen
 from infra.local.facts import read_orders
 from pipeline.core.balance import Line
-from pipeline.core.reconcile import Item, Kind, State
+from pipeline.core.ledger import Claim, Ending, Send
+from pipeline.core.ledger import State as LedgerState
+from pipeline.core.reconcile import STUCK_MS, Item, Kind, State
 from pipeline.core.routing import sinks_of
 from pipeline.ops import reconcile_reviews as reviews
 from pipeline.ops import reconciler
@@ -24,6 +27,7 @@ from pipeline.ops.reconcile_lines import is_total, read_lines, shown
 from pipeline.ops.reconcile_once import once
 from pipeline.settings import Settings
 from pipeline.simulate.player import Knobs
+from pipeline.state.ledger import Ledger
 from pipeline.state.routes_file import load_routes
 from pipeline.topology import LAKE
 from pipeline.wire import kafka
@@ -215,3 +219,25 @@ async def test_an_order_with_our_mark_that_we_did_not_make_is_found_and_goes(
     await administrator.call("delete", [strange, second])
     await until(lambda: opened(service, Kind.UNKNOWN_AT_LEDGER, State.GONE))
     await until(lambda: opened(service, Kind.DOUBLED_AT_TARGET, State.GONE))
+
+
+async def test_a_ledger_row_that_nobody_ends_is_found_until_it_is_ended(
+    rig: Rig, service: Settings
+) -> None:
+    client = redis.from_url(rig.settings.redis_url.get_secret_value())
+    try:
+        ledger, claim = (
+            Ledger(client),
+            Claim(key="nobodyendsthiskey00000001", payload_hash="0" * 64),
+        )
+        long_ago_ms = int(time.time() * 1000) - 2 * STUCK_MS
+        [begun] = await ledger.begin("tryton", [claim], "deliver-tryton/7", long_ago_ms)
+        assert isinstance(begun, Send)
+        item = await until(lambda: opened(service, Kind.STUCK_IN_FLIGHT))
+        assert item.finding.event_id == claim.key
+        assert "deliver-tryton/7" in item.finding.detail
+        end = Ending(key=claim.key, fence=begun.fence, state=LedgerState.SUCCEEDED)
+        await ledger.finish("tryton", [end], int(time.time() * 1000))
+        await until(lambda: opened(service, Kind.STUCK_IN_FLIGHT, State.GONE))
+    finally:
+        await client.aclose()

@@ -13,20 +13,20 @@ import pytest
 from pipeline.core.breaker import Breaker, Phase, Shared
 from pipeline.core.ratelimit import Limits, Rate
 from pipeline.state.sink_board import SinkBoard
-from tests.integration.redis_server import DEADLINE_S, RedisServer, needs_redis
+from tests.integration.redis_server import DEADLINE_S, Server
 
-pytestmark = [pytest.mark.parts, needs_redis]
+pytestmark = pytest.mark.parts
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
     yield server
     server.kill()
 
 
 @asynccontextmanager
-async def boards(server: RedisServer) -> AsyncIterator[tuple[SinkBoard, SinkBoard]]:
+async def boards(server: Server) -> AsyncIterator[tuple[SinkBoard, SinkBoard]]:
     async with server.client() as one, server.client() as two:
         yield SinkBoard(one, "erp", "w1"), SinkBoard(two, "erp", "w2")
 
@@ -38,7 +38,7 @@ async def shared(board: SinkBoard) -> Shared:
 
 
 async def test_an_opening_is_seen_by_all_and_only_the_newest_can_be_closed(
-    server: RedisServer,
+    server: Server,
 ) -> None:
     async with boards(server) as (one, two):
         assert await two.read() == Shared()
@@ -61,7 +61,7 @@ async def test_an_opening_is_seen_by_all_and_only_the_newest_can_be_closed(
         assert (after.is_open, after.serial) == (False, second)
 
 
-async def test_of_all_workers_one_probes_and_none_before_its_time(server: RedisServer) -> None:
+async def test_of_all_workers_one_probes_and_none_before_its_time(server: Server) -> None:
     async with boards(server) as (one, two):
         await one.opened(30, 1, "x")
         assert await one.probe(60) is False
@@ -81,7 +81,7 @@ async def test_of_all_workers_one_probes_and_none_before_its_time(server: RedisS
 
 
 async def test_a_target_that_asks_to_be_left_alone_is_left_alone_by_all(
-    server: RedisServer,
+    server: Server,
 ) -> None:
     async with boards(server) as (one, two):
         assert await one.pause(30) is True
@@ -92,7 +92,7 @@ async def test_a_target_that_asks_to_be_left_alone_is_left_alone_by_all(
         assert 29 < waits["acme"] <= 30
 
 
-async def test_one_rate_holds_over_all_workers(server: RedisServer) -> None:
+async def test_one_rate_holds_over_all_workers(server: Server) -> None:
     per_s, burst, spell_s = 200.0, 10.0, 0.5
     limits = Limits.of(Rate(per_s=per_s, burst=burst), None)
 
@@ -116,7 +116,7 @@ async def test_one_rate_holds_over_all_workers(server: RedisServer) -> None:
     assert min(went) > 0, "nobody is passed over"
 
 
-async def test_a_tenant_at_its_limit_holds_no_other_tenant(server: RedisServer) -> None:
+async def test_a_tenant_at_its_limit_holds_no_other_tenant(server: Server) -> None:
     limits = Limits.of(Rate(per_s=1, burst=3), Rate(per_s=0.5, burst=1))
     async with boards(server) as (one, two):
         assert await one.tokens({"a": 1}, limits) == {"a": 0}
@@ -128,7 +128,7 @@ async def test_a_tenant_at_its_limit_holds_no_other_tenant(server: RedisServer) 
 
 
 async def test_redis_restarted_knows_it_still_and_redis_emptied_starts_anew(
-    server: RedisServer,
+    server: Server,
 ) -> None:
     async with boards(server) as (one, two):
         first = await one.opened(60, 2, "x")
@@ -143,7 +143,7 @@ async def test_redis_restarted_knows_it_still_and_redis_emptied_starts_anew(
         assert await two.pause(1) is None
         assert await two.tokens({"a": 1}, Limits()) is None
         assert time.monotonic() - started < DEADLINE_S
-        server.start()
+        server.restart()
         again = await shared(two)
         assert (again.serial, again.is_open, again.openings) == (first, True, 2)
         waits = await two.tokens({"a": 1}, Limits.of(Rate(per_s=1), None))
@@ -159,7 +159,7 @@ async def test_redis_restarted_knows_it_still_and_redis_emptied_starts_anew(
         assert later > first
 
 
-async def test_an_answer_that_does_not_come_is_no_answer(server: RedisServer) -> None:
+async def test_an_answer_that_does_not_come_is_no_answer(server: Server) -> None:
     async with server.client() as client, server.client() as other:
         board = SinkBoard(client, "erp", "w1")
         await other.client_pause(3_000)
@@ -168,7 +168,7 @@ async def test_an_answer_that_does_not_come_is_no_answer(server: RedisServer) ->
         assert await board.read() == Shared()
 
 
-async def test_two_workers_breakers_open_probe_and_close_together(server: RedisServer) -> None:
+async def test_two_workers_breakers_open_probe_and_close_together(server: Server) -> None:
     async with boards(server) as (one, two):
         mine, theirs, now = Breaker(), Breaker(), 100.0
         while mine.phase is Phase.CLOSED:
@@ -190,7 +190,7 @@ async def test_two_workers_breakers_open_probe_and_close_together(server: RedisS
 
 
 @pytest.mark.parametrize("owner", ["", "ü" * 500, "a b\n{x}"])
-async def test_odd_names_are_taken_as_they_are(server: RedisServer, owner: str) -> None:
+async def test_odd_names_are_taken_as_they_are(server: Server, owner: str) -> None:
     async with server.client() as client:
         board = SinkBoard(client, "erp", owner)
         assert await board.opened(1e12, 10**6, owner * 10) is not None
