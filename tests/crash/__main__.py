@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from infra.local.part import StackError
 from infra.local.stack import clean
 from tests.crash import table
 from tests.crash.plan import Plan, make_plan
+from tests.crash.progress import counting
 from tests.crash.runner import Outcome, Runner
 
 ROOT: Final = Path(".local/crash")
@@ -66,24 +66,8 @@ def main() -> int:
 
 
 def _run(root: Path, plan: Plan, console: Console) -> Outcome:
-    """The run with a progress bar; on a pipe, a line a round."""
-    total = len(plan.faults)
-    with Progress(
-        TextColumn("[bold]{task.description}[/]"),
-        BarColumn(bar_width=36),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task("", total=total)
-
-        def step(what: str, done: int) -> None:
-            bar.update(task, description=what, completed=done)
-            if not console.is_terminal:
-                console.print(f"{done:>3}/{total} {what}", highlight=False)
-
+    """The run, with how far it is."""
+    with counting(console, len(plan.faults)) as step:
         return asyncio.run(Runner(root, plan, say=console.print, step=step).run())
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -17,12 +17,11 @@ from pipeline.topology import DEDUPLICATED, READINGS
 from pipeline.wire import kafka
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.records import decode_deduplicated
+from tests.crash.tail import AWAY_S, tail
 
 GROUP: Final = "fieldline-detect"
 STABLE: Final = "Stable"
 _LOOK_S: Final = 0.3
-_POLL_MS: Final = 100
-_AWAY_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,9 @@ class Follower:
     async def run(self) -> None:
         """Follow until cancelled; a broker that is away is waited for."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._outputs())
+            tasks.create_task(
+                tail(self._settings, DEDUPLICATED, self._take, client_id="crash-follower")
+            )
             tasks.create_task(self._offsets())
 
     async def until(self, ends: Mapping[int, int], deadline_s: float) -> bool:
@@ -117,29 +118,6 @@ class Follower:
             await asyncio.sleep(0.05)
         return True
 
-    async def _outputs(self) -> None:
-        places: dict[TopicPartition, int] = {}
-        while True:
-            reader = kafka.consumer(self._settings, client_id="crash-follower")
-            try:
-                await reader.start()
-                await self._read(reader, places)
-            except (KafkaError, OSError, LookupError):
-                await asyncio.sleep(_AWAY_S)
-            finally:
-                await reader.stop()
-
-    async def _read(self, reader: AIOKafkaConsumer, places: dict[TopicPartition, int]) -> None:
-        partitions = await kafka.topic_partitions(reader, [DEDUPLICATED])
-        reader.assign(partitions)
-        for tp in partitions:
-            reader.seek(tp, places.get(tp, 0))
-        while True:
-            for tp, messages in (await reader.getmany(timeout_ms=_POLL_MS)).items():
-                for message in messages:
-                    self._take(message)
-                    places[tp] = message.offset + 1
-
     def _take(self, message: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         try:
             output = decode_deduplicated(self._codec, message.value)
@@ -164,7 +142,7 @@ class Follower:
                     self._note(offsets, ends)
                     await asyncio.sleep(_LOOK_S)
             except (KafkaError, OSError, LookupError, TimeoutError):
-                await asyncio.sleep(_AWAY_S)
+                await asyncio.sleep(AWAY_S)
             finally:
                 await reader.stop()
                 await admin.close()

@@ -13,16 +13,15 @@ import os
 import secrets
 import signal
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from infra.local.part import StackError
 from infra.local.stack import clean
+from tests.crash.progress import counting
 from tests.faults import table
 from tests.faults.plan import OUTAGE_S, Plan, make_plan
 from tests.faults.runner import Outcome, Runner
@@ -72,25 +71,8 @@ def main() -> int:
 
 
 def _run(asked: argparse.Namespace, plan: Plan, console: Console) -> Outcome:
-    """The run with a progress bar; on a pipe, a line a fault."""
-    total = len(plan.faults)
-    with Progress(
-        TextColumn("[bold]{task.description}[/]"),
-        BarColumn(bar_width=36),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task("", total=total)
-
-        def step(what: str, done: int) -> None:
-            bar.update(task, description=what, completed=done)
-            if not console.is_terminal:
-                at = time.strftime("%H:%M:%S")
-                console.print(f"{at} {done:>3}/{total} {what}", highlight=False)
-
+    """The run, with how far it is."""
+    with counting(console, len(plan.faults)) as step:
         return asyncio.run(
             Runner(asked.root, plan, per_s=asked.rate, say=console.print, step=step).run()
         )

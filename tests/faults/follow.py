@@ -8,21 +8,17 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-
 from pipeline.settings import Settings
 from pipeline.topology import RESULTS, dlq_topic
 from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
+from tests.crash.tail import tail
 from tests.faults.checker import Told
 
 RESULT: Final = "delivery_result.v2"
 DEAD_LETTER: Final = "dead_letter.v2"
 QUIET_S: Final = 60.0
 """Longer than any wait of a worker whose target is well."""
-_POLL_MS: Final = 100
-_AWAY_S: Final = 0.3
 _LOOK_S: Final = 0.05
 
 
@@ -36,30 +32,10 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled; a broker that is away is waited for."""
-        places: dict[TopicPartition, int] = {}
-        while True:
-            reader = kafka.consumer(self._settings, client_id="faults-follower")
-            try:
-                await reader.start()
-                await self._read(reader, places)
-            except (KafkaError, OSError, LookupError):
-                await asyncio.sleep(_AWAY_S)
-            finally:
-                await reader.stop()
+        await tail(self._settings, RESULTS, self._take, client_id="faults-follower")
 
-    async def _read(self, reader: AIOKafkaConsumer, places: dict[TopicPartition, int]) -> None:
-        partitions = await kafka.topic_partitions(reader, [RESULTS])
-        reader.assign(partitions)
-        for tp in partitions:
-            reader.seek(tp, places.get(tp, 0))
-        while True:
-            for tp, messages in (await reader.getmany(timeout_ms=_POLL_MS)).items():
-                for message in messages:
-                    self._take(message.value)
-                    places[tp] = message.offset + 1
-
-    def _take(self, value: bytes) -> None:
-        result = self._codec.decode(RESULT, value)
+    def _take(self, message: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+        result = self._codec.decode(RESULT, message.value)
         told = Told(
             outcome=result["outcome"],
             at_ms=result["at_ms"],
