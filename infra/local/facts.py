@@ -26,6 +26,7 @@ from pipeline.core.balance import Line
 from pipeline.core.outcome import Retryable
 from pipeline.core.registry import Registry
 from pipeline.ops import deadletters
+from pipeline.ops.books import Books
 from pipeline.settings import Settings
 from pipeline.simulate.player import Played
 from pipeline.topology import LAKE
@@ -56,9 +57,9 @@ async def gather(
     """The report of the run that `watch` followed; far ends are asked now."""
     books = watch.books
     sinks = {
-        line.name.removeprefix("sink."): dict(line.places)
+        name: dict(line.places) | {"changes": _changes(books, name)}
         for line in books.lines(watch.committed)
-        if line.name.startswith("sink.")
+        if (name := line.name.removeprefix("sink.")) != line.name
     }
     accepted = books.sinks[LAKE].accepted if LAKE in books.sinks else ()
     lake = await asyncio.to_thread(_lake, settings, session, tuple(accepted))
@@ -88,6 +89,12 @@ async def gather(
         sample_s=sample_s,
         seconds=since_start(),
     )
+
+
+def _changes(books: Books, sink: str) -> int:
+    """Delivered events that updated or cleared an earlier one."""
+    results = books.sinks[sink].results
+    return sum(1 for event in books.changes if results.get(event) == "delivered")
 
 
 def _published(watch: Watch, played: Played) -> Line:
@@ -128,7 +135,11 @@ def _far_ends(watch: Watch, played: Played, lake: LakeFacts, orders: Counter[str
         )
     if TRYTON in books.sinks:
         sink = books.sinks[TRYTON]
-        delivered = {e for e in sink.accepted if sink.results.get(e) == "delivered"}
+        delivered = {
+            event
+            for event in sink.accepted
+            if sink.results.get(event) == "delivered" and event not in books.changes
+        }
         out.append(
             Line(
                 name="tryton delivered → orders in the ERP",

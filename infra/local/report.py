@@ -137,7 +137,10 @@ def _stages(report: RunReport) -> Table:
     severities = ", ".join(f"{n} {name}" for name, n in report.severities.items())
     table.add_row("[bold]events[/]", f"{sum(report.severities.values()):,} ({severities})")
     for name, counts in sinks.items():
-        said = ", ".join(f"{n:,} {place.replace('_', ' ')}" for place, n in counts.items() if n)
+        places = {place: n for place, n in counts.items() if n and place != "changes"}
+        said = ", ".join(f"{n:,} {place.replace('_', ' ')}" for place, n in places.items())
+        if name != LAKE and (changes := counts.get("changes")):
+            said += f" ({changes:,} of the delivered close or change an order)"
         label = "lake, events" if name == LAKE else name
         table.add_row(f"[bold]{label}[/]", said or "nothing")
     table.add_row(

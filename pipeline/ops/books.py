@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from pipeline.core.balance import EventBooks, Line, ReadingBooks, SinkBooks
+from pipeline.core.events import Action
 from pipeline.core.routing import Route, sinks_for, sinks_of
 from pipeline.settings import Settings
 from pipeline.topology import (
@@ -54,6 +55,8 @@ class Books:
     sources: dict[str, tuple[str, int, int]] = field(default_factory=dict)
     """(device_id, session, sequence) of the sample that raised an event, by event id."""
     severities: dict[str, str] = field(default_factory=dict)
+    changes: set[str] = field(default_factory=set)
+    """Events that update or clear an earlier one: they make no record of their own."""
     unreadable: int = 0
     _parked: dict[str, str] = field(default_factory=dict)
 
@@ -91,6 +94,8 @@ class Books:
             event = decode_event(self.codec, value)
             self.events.on_event(event.id, sinks_for(event, self.routes), partition, offset)
             self.severities[event.id] = event.severity
+            if event.action is not Action.RAISE:
+                self.changes.add(event.id)
             source = event.source
             self.sources[event.id] = (event.device_id, source.session, source.sequence)
         elif topic == RESULTS:

@@ -27,9 +27,10 @@ async def assert_nothing_lost_or_doubled(rig: Rig, report: RunReport) -> None:
     assert report.lake.event_rows == report.lake.distinct_events
     # The events are what the pure core makes of the same log: no state lost or applied twice.
     assert await rig.events_in_kafka() == await rig.events_by_the_log()
-    # Each delivered event is one order in the ERP.
+    # Each delivered event is one order in the ERP, or changes one.
     keys = [order.key for order in report.orders]
-    assert len(keys) == len(set(keys)) == report.sinks["tryton"]["delivered"] > 0
+    tryton = report.sinks["tryton"]
+    assert len(keys) == len(set(keys)) == tryton["delivered"] - tryton["changes"] > 0
     assert report.sinks["tryton"]["waiting"] == report.sinks["lake"]["waiting"] == 0
 
 
@@ -45,8 +46,9 @@ async def test_the_sample_arrives_and_the_balance_closes(rig: Rig) -> None:
 
 async def test_every_worker_killed_in_mid_run_loses_and_doubles_nothing(rig: Rig) -> None:
     async def kill_each(moments: Moments) -> None:
-        for number, name in enumerate(rig.supervisor.alive(), start=1):
-            await moments.sent(0.15 * number)
+        names = rig.supervisor.alive()
+        for number, name in enumerate(names, start=1):
+            await moments.sent(number / (len(names) + 1))
             await asyncio.to_thread(rig.supervisor.kill, name)
 
     before = dict(rig.supervisor.restarts)
