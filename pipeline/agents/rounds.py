@@ -28,6 +28,10 @@ from pipeline.core.continuity import Arrival, Continuity
 log = structlog.get_logger(__name__)
 
 
+IN_TURN = 32
+"""Messages of one partition that are handed over before the next partition's."""
+
+
 class Message:
     """A record from Kafka. It is its own event, as Faust calls what wraps a message."""
 
@@ -141,20 +145,41 @@ class Rounds:
                 return Round(self._holdings, epoch, current)
 
 
-async def hand_over(consumer: Any, rounds: Rounds, tp: TP, records: Iterable[Any]) -> None:  # noqa: ANN401 - Faust's
-    """Hand fetched records over, or drop them where a rebalance comes: they are read again."""
+async def hand_over_all(consumer: Any, fetched: Mapping[TP, Sequence[Any]]) -> None:  # noqa: ANN401 - Faust's
+    """Hand over what a fetch brought, partitions in turn, or drop it where a rebalance comes.
+
+    What is dropped is read again. In turn, so that a round has all partitions: what it puts
+    out then goes to all of them at once, where a producer sends one batch of each at a time.
+    """
+    generation = consumer.app.consumer_generation_id
+    left = dict(fetched)
+    start = 0
+    while left:
+        for tp, records in tuple(left.items()):
+            rounds = consumer.holdings.rounds[tp.topic]
+            part = records[start : start + IN_TURN]
+            if not part or not await hand_over(consumer, rounds, tp, part):
+                del left[tp]
+            if not consumer.flow_active or consumer.app.consumer_generation_id != generation:
+                return
+        start += IN_TURN
+
+
+async def hand_over(consumer: Any, rounds: Rounds, tp: TP, records: Iterable[Any]) -> bool:  # noqa: ANN401 - Faust's
+    """Hand records of one partition over; False where the ones after them must not follow."""
     order, generation = consumer.holdings.order, consumer.app.consumer_generation_id
     for record in records:
         message = Message(tp, record)
         while (offer := rounds.offer(message)) is Offer.FULL:
             await consumer.wait_first(rounds.room(), consumer.suspend_flow.wait())
             if not consumer.flow_active or consumer.app.consumer_generation_id != generation:
-                return
+                return False
         if offer is Offer.SEEK:
             due = order.next_of(tp)
             log.warning("messages were skipped, reading them again", tp=tp, due=due)
             await consumer.seek(tp, due)
-            return
+            return False
+    return True
 
 
 class TrackedConsumer(Consumer):
@@ -175,14 +200,8 @@ class TrackedConsumer(Consumer):
         fetched: Mapping[TP, Any] = await super()._getmany(active_partitions, timeout)
         if not self.flow_active:
             return fetched  # Faust seeks back, then
-        generation = self.app.consumer_generation_id
-        rest: dict[TP, Any] = {}
-        for tp, records in fetched.items():
-            rounds = self.holdings.rounds.get(tp.topic)
-            if rounds is None:
-                rest[tp] = records
-            elif self.flow_active and self.app.consumer_generation_id == generation:
-                await hand_over(self, rounds, TP(*tp), records)
+        rest = {tp: r for tp, r in fetched.items() if tp.topic not in self.holdings.rounds}
+        await hand_over_all(self, {TP(*tp): r for tp, r in fetched.items() if tp not in rest})
         return rest
 
     async def perform_seek(self) -> None:

@@ -10,12 +10,14 @@ from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.types import TP
 
 from pipeline.agents.rounds import (
+    IN_TURN,
     Holdings,
     Message,
     Offer,
     Rounds,
     TrackedConsumer,
     hand_over,
+    hand_over_all,
     tracked,
 )
 
@@ -187,3 +189,30 @@ async def test_a_partition_without_a_commit_begins_at_its_first_offset_after_a_r
     await consumer.perform_seek()
     assert sought == {P: 3}, "its position was past what had been in hand"
     assert (holdings.order.next_of(P), holdings.order.next_of(other)) == (3, 7)
+
+
+async def test_partitions_are_handed_over_in_turn_and_one_with_a_hole_drops_out() -> None:
+    holdings, _, consumer = begun()
+    other = TP("t", 1)
+    holdings.order.start({P: 0, other: 0})
+    rounds = Rounds(holdings, limit=1_000)
+    holdings.rounds["t"] = rounds
+    holed = [record(n) for n in (*range(IN_TURN), *range(IN_TURN + 5, 3 * IN_TURN))]
+    whole = [record(n) for n in range(2 * IN_TURN + 3)]
+    await hand_over_all(consumer, {P: holed, other: whole})
+    came = [(m.partition, m.offset) for m in (await rounds.next()).events]
+    first = [(0, n) for n in range(IN_TURN)] + [(1, n) for n in range(IN_TURN)]
+    assert came == first + [(1, n) for n in range(IN_TURN, 2 * IN_TURN + 3)]
+    assert consumer.sought == [IN_TURN]
+
+
+async def test_a_rebalance_ends_the_handing_of_all_partitions() -> None:
+    holdings, rounds, consumer = begun()
+    holdings.rounds["t"] = rounds
+    fetched = {P: [record(n) for n in range(200)], TP("t", 1): [record(n) for n in range(200)]}
+    handing = asyncio.create_task(hand_over_all(consumer, fetched))
+    await asyncio.sleep(0)
+    consumer.app.consumer_generation_id = 2
+    consumer.suspend_flow.set()
+    await asyncio.wait_for(handing, 30)
+    assert (holdings.acks.in_hand(P), holdings.acks.in_hand(TP("t", 1))) == (4, 0)
