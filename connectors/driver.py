@@ -53,9 +53,10 @@ from connectors.entries import DeliveryLedger, Entries, Places
 from connectors.exchange import Exchange, converse
 from connectors.gate import Evidence, Gate
 from connectors.jobs import End, Final, Finished, Job, Run
-from connectors.lanes import Lanes, Sleep
+from connectors.lanes import Lanes
 from connectors.tally import Status, Tally
 from connectors.throttle import Throttle
+from connectors.timing import Sleep, Timing
 from connectors.verdicts import Turn, after_answers, after_sends, evidence_of, first_look
 from pipeline.core.breaker import Breaker
 from pipeline.core.ledger import Held, LookUpFirst, Send
@@ -100,27 +101,17 @@ class Driver:
         self._clock = clock
         self._jitter = jitter
         self._tally = Tally(on_wait)
+        timing = Timing(clock=clock, sleep=sleep, jitter=jitter, on_wait=self._tally.wait)
         self._gate = Gate(
             Breaker(policy=policy.breaker),
             sink=connector.name,
             board=board,
             probe_s=2 * policy.retry.request_s,
-            clock=clock,
-            sleep=sleep,
-            on_wait=self._tally.wait,
+            timing=timing,
         )
-        self._throttle = Throttle(
-            policy, tokens=board, clock=clock, sleep=sleep, on_wait=self._tally.wait
-        )
+        self._throttle = Throttle(policy, tokens=board, timing=timing)
         self._entries = Entries(
-            ledger,
-            sink=connector.name,
-            owner=owner,
-            places=places,
-            clock=clock,
-            jitter=jitter,
-            sleep=sleep,
-            on_wait=self._tally.wait,
+            ledger, sink=connector.name, owner=owner, places=places, timing=timing
         )
         self._lanes = Lanes(sleep, tenant_lanes=policy.tenant_lanes, patience_s=policy.park_after_s)
         self._workers: list[asyncio.Task[None]] = []

@@ -9,7 +9,6 @@ anybody before is looked up first (Mode.DOUBT), and that is said.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -17,7 +16,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from connectors.jobs import Run
-from connectors.lanes import Sleep
+from connectors.timing import Timing
 from connectors.together import Together
 from pipeline.core.events import Action
 from pipeline.core.ledger import (
@@ -84,19 +83,13 @@ class Entries:
         sink: str,
         owner: str,
         places: Places | None,
-        clock: Callable[[], float] = time.time,
-        jitter: Callable[[], float],
-        sleep: Sleep,
-        on_wait: Callable[[str, float], None],
+        timing: Timing,
     ) -> None:
         self._ledger = ledger
         self._sink = sink
         self._owner = owner
         self._places = places
-        self._clock = clock
-        self._jitter = jitter
-        self._sleep = sleep
-        self._on_wait = on_wait
+        self._timing = timing
         self._holds: dict[int, Hold] = {}
         self._held_s: dict[int, float] = {}
         self._epoch = 0
@@ -142,8 +135,10 @@ class Entries:
                     out[run.key] = self._dated(claim, reply)
             left = refused
             if left:
-                await self._pause("hold", _WAIT.base_s)
-        return [out.get(run.key) for run in runs], self._clock() if asked_s is None else asked_s
+                await self._timing.wait("hold", _WAIT.base_s)
+        return [
+            out.get(run.key) for run in runs
+        ], self._timing.clock() if asked_s is None else asked_s
 
     async def finish(self, endings: Sequence[tuple[Run, State, str | None, str]]) -> list[Held]:
         """End each (run, state, target id, code)."""
@@ -252,14 +247,12 @@ class Entries:
         """The ledger's answer and when it was asked, seconds; waits as long as it is away."""
         failures = 0
         while True:
-            now_s = self._clock()
+            now_s = self._timing.clock()
             try:
                 return await call(int(now_s * 1_000)), now_s
             except LedgerUnavailable as error:
                 failures += 1
                 self._log.warning("delivery.ledger_away", error=str(error), failures=failures)
-                await self._pause("ledger", backoff(failures, policy=_WAIT, jitter=self._jitter()))
-
-    async def _pause(self, reason: str, delay_s: float) -> None:
-        self._on_wait(reason, delay_s)
-        await self._sleep(delay_s)
+                await self._timing.wait(
+                    "ledger", backoff(failures, policy=_WAIT, jitter=self._timing.jitter())
+                )

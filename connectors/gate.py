@@ -8,13 +8,12 @@ board is away, each worker is by itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from connectors.lanes import Sleep
+from connectors.timing import Timing
 from pipeline.core.breaker import Breaker, Hold, Phase, Shared
 
 log = structlog.get_logger(__name__)
@@ -73,17 +72,13 @@ class Gate:
         sink: str = "",
         board: Board | None = None,
         probe_s: float = 60.0,
-        clock: Callable[[], float],
-        sleep: Sleep,
-        on_wait: Callable[[str, float], None],
+        timing: Timing,
     ) -> None:
         self.breaker = breaker
         self._sink = sink
         self._board = board
         self._probe_s = probe_s
-        self._clock = clock
-        self._sleep = sleep
-        self._on_wait = on_wait
+        self._timing = timing
         self._door = asyncio.Lock()
         self._back = asyncio.Event()
         self._looked_s = float("-inf")
@@ -94,11 +89,11 @@ class Gate:
         async with self._door:  # one lane waits for the breaker, the others for that lane
             while True:
                 await self._look()
-                pause_s = self._pause_until_s - self._clock()
+                pause_s = self._pause_until_s - self._timing.clock()
                 if pause_s > 0:
                     await self._wait("pause", pause_s)
                     continue
-                self.breaker, verdict = self.breaker.admit(self._clock())
+                self.breaker, verdict = self.breaker.admit(self._timing.clock())
                 if not isinstance(verdict, Hold):
                     if not verdict.probe or await self._may_probe():
                         return verdict.probe
@@ -116,7 +111,9 @@ class Gate:
         elif evidence.up:
             self.breaker = before.good(probe=probe)
         else:
-            self.breaker = before.bad(self._clock(), probe=probe, at_least_s=evidence.stay_away_s)
+            self.breaker = before.bad(
+                self._timing.clock(), probe=probe, at_least_s=evidence.stay_away_s
+            )
         self._back.set()
         self._tell(before, evidence)
         if self._board is not None:
@@ -132,7 +129,7 @@ class Gate:
     async def _post(
         self, board: Board, before: Breaker, *, probe: bool, evidence: Evidence | None
     ) -> None:
-        now_s = self._clock()
+        now_s = self._timing.clock()
         if evidence is None:
             if probe:
                 await board.no_probe()
@@ -149,25 +146,25 @@ class Gate:
             await board.pause(evidence.stay_away_s)
 
     async def _look(self) -> None:
-        now_s = self._clock()
+        now_s = self._timing.clock()
         if self._board is None or 0 <= now_s - self._looked_s < LOOK_S:
             return
         self._looked_s = now_s
         shared = await self._board.read()
         before = self.breaker
-        self.breaker = before.adopt(shared, self._clock())
+        self.breaker = before.adopt(shared, self._timing.clock())
         reason = shared.reason if shared is not None else ""
         self._tell(before, Evidence(up=False, reason=reason))
         if shared is not None and shared.pause_s > 0:
-            self._pause_until_s = max(self._pause_until_s, self._clock() + shared.pause_s)
+            self._pause_until_s = max(self._pause_until_s, self._timing.clock() + shared.pause_s)
 
     async def _may_probe(self) -> bool:
         if self._board is None or await self._board.probe(self._probe_s) is not False:
             return True
-        self.breaker = self.breaker.beaten(self._clock(), LOOK_S)
+        self.breaker = self.breaker.beaten(self._timing.clock(), LOOK_S)
         return False
 
     async def _wait(self, reason: str, delay_s: float) -> None:
         """Wait, but look at the board now and then: another worker may know sooner."""
-        self._on_wait(reason, delay_s)
-        await self._sleep(delay_s if self._board is None else min(delay_s, LOOK_S))
+        most_s = float("inf") if self._board is None else LOOK_S
+        await self._timing.wait(reason, delay_s, at_most_s=most_s)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from connectors.jobs import End, Finished, Job, Postponed, Run, Waiting
+from connectors.timing import Sleep
 
-Sleep = Callable[[float], Awaitable[None]]
 _GATHER_S = 0.01
 _GATHER_TURNS = 5
 

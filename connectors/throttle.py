@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from http import HTTPStatus
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from connectors.exchange import Exchange
 from connectors.jobs import Run
-from connectors.lanes import Sleep
-from pipeline.core.learnt import Quota, learnt
+from connectors.timing import Timing
+from pipeline.core.learnt import BUSY, Quota, learnt
 from pipeline.core.ratelimit import Concurrency, Limits
 from pipeline.core.sinks import RetryBudget, SinkPolicy
-
-_CONGESTED = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
 class Tokens(Protocol):
@@ -39,14 +36,10 @@ class Throttle:
         policy: SinkPolicy,
         *,
         tokens: Tokens | None,
-        clock: Callable[[], float],
-        sleep: Sleep,
-        on_wait: Callable[[str, float], None],
+        timing: Timing,
     ) -> None:
         self._tokens = tokens
-        self._clock = clock
-        self._sleep = sleep
-        self._on_wait = on_wait
+        self._timing = timing
         self._limits = policy.limits()
         self._budget: RetryBudget = policy.retry_budget()
         self._quota = Quota()
@@ -69,11 +62,10 @@ class Throttle:
     async def request(self) -> None:
         """Wait until the target's own limit, as it told it last, has room for a request."""
         while True:
-            self._quota, wait_s = self._quota.admit(self._clock())
+            self._quota, wait_s = self._quota.admit(self._timing.clock())
             if not wait_s:
                 return
-            self._on_wait("quota", wait_s)
-            await self._sleep(wait_s)
+            await self._timing.wait("quota", wait_s)
 
     async def admit(self, runs: Sequence[Run]) -> dict[str, float]:
         """By tenant: 0 where its events may go now (they are paid), else seconds to wait."""
@@ -83,24 +75,24 @@ class Throttle:
         shared = None if self._tokens is None else await self._tokens.tokens(wants, self._limits)
         if shared is not None:
             return shared
-        self._limits, waits = self._limits.admit(self._clock(), wants)
+        self._limits, waits = self._limits.admit(self._timing.clock(), wants)
         return waits
 
     def sent(self) -> None:
         """A conversation was held: it earns retries."""
-        self._budget = self._budget.sent(self._clock())
+        self._budget = self._budget.sent(self._timing.clock())
 
     def retry_s(self) -> float:
         """A conversation again is wanted: seconds that the sink's budget has it wait at least."""
-        self._budget, wait_s = self._budget.spend(self._clock())
+        self._budget, wait_s = self._budget.spend(self._timing.clock())
         return wait_s
 
     def answered(self, exchange: Exchange[Any]) -> None:
         """Learn from an answer, or from none."""
         if not exchange.calls:
             return
-        now_s = self._clock()
+        now_s = self._timing.clock()
         self._quota = self._quota.learn(learnt(exchange.headers, exchange.status, now_s))
-        congested = exchange.status in _CONGESTED or exchange.status == 0
+        congested = exchange.status in BUSY or exchange.status == 0
         self._concurrency = self._concurrency.after(congested, now_s)
         self._freed.set()

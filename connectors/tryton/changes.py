@@ -13,6 +13,7 @@ trouble: the next attempt reads again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from connectors.base import Conversation, Effect
 from connectors.tryton.answers import IN_BAND, Failure, Kind, outcome, trouble
@@ -72,36 +73,28 @@ class Changes:
         if isinstance(orders, Failure):
             return {change.key: trouble(orders) for change in changes.values()}
         results: dict[str, Outcome] = {}
-        open_ones: list[tuple[Change, OrderState]] = []
+        planned: list[Planned] = []
+        done: int | Failure | None = None
         for entity, change in changes.items():
             order = orders.get(entity)
             if order is None:
                 results[change.key] = _nothing_there(change)
-            elif change.mark in order.comment:
+                continue
+            if change.mark in order.comment:
                 results[change.key] = Delivered(target_id=str(order.id), created=False)
-            else:
-                open_ones.append((change, order))
-        planned: list[Planned] = []
-        done = yield from self._done_status(open_ones)
-        for change, order in open_ones:
+                continue
             values = _values(change, order)
-            if not _closes(change, order):
-                planned.append((change, order, values))
-            elif isinstance(done, Failure):
-                results[change.key] = trouble(done)
-            else:
-                planned.append((change, order, {**values, "status": done, "progress": 1.0}))
+            if change.closes and not order.done and not order.worked_on:
+                if done is None:
+                    done = yield from self._records.done_status()
+                if isinstance(done, Failure):
+                    results[change.key] = trouble(done)
+                    continue
+                values |= {"status": done, "progress": 1.0}
+            planned.append((change, order, values))
         if planned:
             results.update((yield from self._write(planned)))
         return results
-
-    def _done_status(
-        self, changes: Sequence[tuple[Change, OrderState]]
-    ) -> Conversation[int | Failure | None]:
-        """The status that closes an order, None where none of these is closed."""
-        if not any(_closes(change, order) for change, order in changes):
-            return None
-        return (yield from self._records.done_status())
 
     def _write(self, planned: Sequence[Planned]) -> Conversation[dict[str, Outcome]]:
         """All in one transaction or, where Tryton refuses that, one by one."""
@@ -123,13 +116,9 @@ class Changes:
         return results
 
 
-def _closes(change: Change, order: OrderState) -> bool:
-    return change.closes and not order.done and not order.worked_on
-
-
-def _values(change: Change, order: OrderState) -> Values:
+def _values(change: Change, order: OrderState) -> dict[str, Any]:
     """What `write` takes for the comment and, of an update, the name."""
-    values = {"comment": with_line(order.comment, change.line)}
+    values: dict[str, Any] = {"comment": with_line(order.comment, change.line)}
     if change.severity is not None:
         values["name"] = with_severity(order.name, change.severity)
     return values

@@ -18,11 +18,11 @@ modules, and `comment` is not for searching. So a create is not keyed: look up f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from pipeline.core.events import Action, BusinessEvent, Severity, SnapshotEntry
 from pipeline.core.outcome import Rejected
 from pipeline.core.registry import DeviceRecord
+from pipeline.wire.cloudevents import instant
 
 SEPARATOR = " · "
 PREFIX = "FL-"
@@ -196,12 +196,7 @@ def _equipment_name(record: DeviceRecord) -> str:
 
 
 def _instant(time_ms: int) -> str:
-    """UTC in ISO 8601; the bare number where the device's clock is beyond any calendar."""
-    try:
-        time = datetime.fromtimestamp(time_ms / 1000, UTC)
-    except (OverflowError, ValueError, OSError):
-        return f"{time_ms} ms since 1970-01-01"
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return instant(time_ms) or f"{time_ms} ms since 1970-01-01"
 
 
 def _comment(event: BusinessEvent) -> str:

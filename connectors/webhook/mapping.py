@@ -14,14 +14,13 @@ changed by whoever replays a request.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from pipeline.core.events import BusinessEvent
 from pipeline.core.outcome import Rejected
-from pipeline.wire.cloudevents import trace_parent
+from pipeline.wire.cloudevents import instant, trace_parent
 
 KEY_MAX = 200
 """Longest key, characters: visible ASCII, for it also travels in headers."""
@@ -87,7 +86,7 @@ def cloud_event(event: BusinessEvent, key: str) -> dict[str, Any]:
             ],
         },
     }
-    time = _instant(event.occurred_at_ms)
+    time = instant(event.occurred_at_ms)
     if time is not None:
         made["time"] = time
     return made
@@ -96,12 +95,3 @@ def cloud_event(event: BusinessEvent, key: str) -> dict[str, Any]:
 def _usable(key: str) -> bool:
     visible = key.isascii() and key.isprintable() and not set(key) & set(' "\\')
     return 0 < len(key) <= KEY_MAX and visible
-
-
-def _instant(time_ms: int) -> str | None:
-    """RFC 3339 in UTC; None where the device's clock is beyond any calendar."""
-    try:
-        time = datetime.fromtimestamp(time_ms / 1000, UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

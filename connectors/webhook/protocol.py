@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import httpx
@@ -250,12 +250,7 @@ def _by_item(rows: Sequence[answers.Row | None], outcomes: list[Outcome]) -> lis
     if not any(isinstance(outcome, Delivered | Rejected) for outcome in outcomes):
         return outcomes
     return [
-        Retryable(
-            code=outcome.code,
-            message=outcome.message,
-            scope=Scope.ITEM,
-            retry_after_s=outcome.retry_after_s,
-        )
+        replace(outcome, scope=Scope.ITEM)
         if row is not None and row.kind is Kind.FAILED and isinstance(outcome, Retryable)
         else outcome
         for row, outcome in zip(rows, outcomes, strict=True)
@@ -267,5 +262,5 @@ def _again(outcome: Outcome | None) -> Outcome:
     if outcome is None:
         return _NOT_SENT
     if isinstance(outcome, Delivered):
-        return Delivered(target_id=outcome.target_id, created=False)
+        return replace(outcome, created=False)
     return outcome

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from pipeline.cli.words import moment
 from pipeline.core.registry import Registry
 from pipeline.settings import SettingsError, load
 from pipeline.state.registry import load_registry
@@ -141,8 +141,7 @@ def _tell(
     table = Table("time (UTC)", *(["device"] if several else []), "detector", "severity", "what")
     table.box = box.SIMPLE_HEAD
     for event in found.events[:SHOWN]:
-        moment = datetime.fromtimestamp(event.occurred_at_ms / 1000, UTC)
-        cells = [f"{moment:%Y-%m-%d %H:%M:%S}", event.device_id, event.detector]
+        cells = [moment(event.occurred_at_ms), event.device_id, event.detector]
         if not several:
             del cells[1]
         table.add_row(*map(escape, cells), str(event.severity), escape(event.summary))

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from pipeline.cli.dlq_print import difference, plain, short
+from pipeline.cli.dlq_print import difference, short
 from pipeline.cli.dlq_select import (
     Cause,
     Key,
@@ -36,6 +36,7 @@ from pipeline.cli.dlq_select import (
     choose_one,
     filter_of,
 )
+from pipeline.cli.words import plain
 from pipeline.core.dlq import State
 from pipeline.ops import audit, deadletters, edit
 from pipeline.ops.dlq_acts import Desk, event_of, new_id
@@ -170,7 +171,6 @@ async def _replay(
             sent = await deadletters.replay(
                 settings,
                 codec,
-                sink,
                 entries,
                 replay_id=replay_id,
                 why=why,

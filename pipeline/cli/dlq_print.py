@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from rich import box
@@ -12,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Column, Table
 
+from pipeline.cli.words import moment, plain
 from pipeline.core.dlq import DISCARD, EDIT, REPLAY, State
 from pipeline.core.events import BusinessEvent
 from pipeline.core.scrub import scrub
@@ -31,19 +31,6 @@ _COLOURS: Final = {
     State.DISCARDED: "dim",
 }
 _DID: Final = {REPLAY: "replayed", EDIT: "edited", DISCARD: "discarded"}
-
-
-def plain(text: object) -> str:
-    """A text that came from outside, on one line: no markup, nothing that steers a terminal."""
-    return escape(" ".join("".join(c if c.isprintable() else " " for c in str(text)).split()))
-
-
-def moment(at_ms: int) -> str:
-    """A time in UTC, to the second."""
-    try:
-        return datetime.fromtimestamp(at_ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return f"{at_ms} ms"
 
 
 def short(entry: Entry) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.json import JSON
 from rich.text import Text
 
-from pipeline.cli.dlq_print import plain
+from pipeline.cli.words import plain
 from pipeline.ops import deadletters
 from pipeline.ops.dlq_dry_run import Rehearsal, Stage, Verdict
 from pipeline.ops.dlq_states import Standing

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import TracebackType
-from typing import Annotated, Final, Self
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -21,6 +21,7 @@ from pipeline.ops.dlq_filters import Filter, instant
 from pipeline.ops.dlq_states import Standing, standings
 from pipeline.settings import Settings, SettingsError
 from pipeline.state.routes_file import load_routes
+from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
 
 MANY: Final = 20
@@ -101,7 +102,7 @@ def filter_of(key: str, tenant: str, since: str, until: str, cause: str) -> Filt
 async def choose(settings: Settings, codec: Codec, wish: Wish) -> Chosen:
     """The dead letters that are meant, with what has become of each."""
     entries: list[Entry] = []
-    with Reading() as progress:
+    with _reading() as progress:
         for sink in _sinks(settings, wish.sink):
             entries += await read(
                 settings, codec, sink, wanted=wish.filter, names=wish.names, progress=progress
@@ -145,40 +146,29 @@ def agreed(count: int, *, what: str, yes: bool) -> bool:
     return typer.confirm(f"{what.capitalize()} {count} dead letters?")
 
 
-class Reading:
+@contextmanager
+def _reading() -> Iterator[kafka.Progress]:
     """A progress bar on stderr, where reading takes longer than a second on a terminal."""
+    console, begun = Console(stderr=True), time.monotonic()
+    tasks: dict[str, TaskID] = {}
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+    )
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._begun = time.monotonic()
-        self._bar: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, topic: str, done: int, total: int) -> None:
-        """Show how far the reading of a topic is."""
-        if not self._console.is_terminal or time.monotonic() - self._begun < _PATIENCE_S:
+    def show(topic: str, done: int, total: int) -> None:
+        if not console.is_terminal or time.monotonic() - begun < _PATIENCE_S:
             return
-        if self._bar is None:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._bar.start()
-        if topic not in self._tasks:
-            self._tasks[topic] = self._bar.add_task(topic)
-        self._bar.update(self._tasks[topic], completed=done, total=total)
+        bar.start()  # once started, does nothing
+        if topic not in tasks:
+            tasks[topic] = bar.add_task(topic)
+        bar.update(tasks[topic], completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        if tasks:
+            bar.stop()

@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 from typer.core import TyperGroup
 
-from pipeline.cli.rules import Json, Who, Why, checked, named, print_published, time_of
+from pipeline.cli.rules import Json, Who, Why, checked, named, print_published
+from pipeline.cli.words import moment
 from pipeline.core.feedback import Verdict, movable
 from pipeline.ops import feedback as ops
 from pipeline.ops import rules as rules_ops
@@ -139,7 +140,7 @@ def list_outcomes(*, as_json: Json = False) -> None:
                         told.metric,
                         told.who,
                         told.why,
-                        time_of(told.at_ms),
+                        moment(told.at_ms),
                         state,
                     ),
                 )

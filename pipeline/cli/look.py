@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
+from pipeline.cli.words import plain
 from pipeline.core.balance import Line
 from pipeline.core.routing import sinks_of
 from pipeline.ops import draw, status, topics
@@ -129,7 +130,7 @@ def show_status(*, as_json: Json = False) -> None:
         for sink, why in pauses.items():
             wait_s = max(why.for_s, why.pause_s)
             console.print(
-                f"  [yellow]●[/] {sink} is left alone: {why.reason or 'it asked for it'}; "
+                f"  [yellow]●[/] {sink} is left alone: {plain(why.reason) or 'it asked for it'}; "
                 + (f"asked again in {wait_s:.0f} s" if wait_s else "asked again now"),
                 highlight=False,
             )

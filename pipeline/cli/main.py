@@ -7,6 +7,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.cli import (
     backtest,
@@ -56,6 +57,6 @@ def run() -> None:
         if text is None:
             raise
         Console(stderr=True, soft_wrap=True).print(
-            f"[bold red]fieldline:[/] {text}", highlight=False
+            f"[bold red]fieldline:[/] {escape(text)}", highlight=False
         )
         sys.exit(1)

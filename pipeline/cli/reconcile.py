@@ -1,12 +1,10 @@
-"""fieldline reconciler, reconcile and review: the books, the targets, and what does not agree."""
+"""fieldline reconcile and review: the books, the targets, and what does not agree."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 
 from pipeline import logs
+from pipeline.cli.dlq_select import Json, Sink, Why
+from pipeline.cli.words import moment, plain
 from pipeline.core.reconcile import Finding, Item, State
 from pipeline.ops import reconcile_reviews as reviews
-from pipeline.ops import reconciler
 from pipeline.ops.reconcile_once import Outcome, once
 from pipeline.ops.reconcile_pass import compared
 from pipeline.settings import SettingsError, load
@@ -30,35 +29,18 @@ app = typer.Typer(help="Mismatches that a person must look into.", no_args_is_he
 _SUBJECT = 17
 """Longest subject that is shown whole in a list: its first letters name an event as well."""
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 Name = Annotated[str, typer.Argument(help="Id of the item; its first letters will do.")]
 
 
 def register(program: typer.Typer) -> None:
     """Put the commands into the program."""
-    program.command("reconciler")(serve)
     program.command("reconcile")(reconcile)
     program.add_typer(app, name="review")
 
 
-def serve() -> None:
-    """Run the reconciler: keeps the balance, and compares it with the targets now and then."""
-    settings = load()
-    logs.configure()
-
-    async def main() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(sign, stop.set)
-        await reconciler.run(settings, stop)
-
-    asyncio.run(main())
-
-
 def reconcile(
     *,
-    sink: Annotated[str, typer.Option("--sink", "-s", help="Sink; all when left out.")] = "",
+    sink: Sink = "",
     sample: Annotated[
         int | None, typer.Option("--sample", min=1, help="Delivered events to look up.")
     ] = None,
@@ -116,7 +98,7 @@ def _tell(outcome: Outcome) -> None:
     console = Console()
     table = Table("sink", *_right("looked up", "listed", "mismatches"), "", box=box.SIMPLE_HEAD)
     for look in outcome.looks:
-        note = "; ".join((*look.troubles, look.untold)).strip("; ")
+        note = plain("; ".join((*look.troubles, look.untold)).strip("; "))
         mark = f"[red]✘[/] {note}" if look.troubles else note
         table.add_row(
             look.sink,
@@ -148,15 +130,15 @@ def _table(items: list[Item]) -> Table:
         box=box.SIMPLE_HEAD,
     )
     for item in items:
-        finding = item.finding
+        finding, subject = item.finding, item.finding.subject
         kind = finding.kind.value.replace("_", " ")
         state = "" if item.state is State.OPEN else " [dim](gone)[/]"
         table.add_row(
             finding.id[:8],
             f"{kind}{state}",
             finding.sink,
-            finding.subject if len(finding.subject) <= _SUBJECT else finding.subject[:12] + "…",
-            *([_time(item.at_ms)[5:16]] if dated else []),
+            plain(subject if len(subject) <= _SUBJECT else subject[:12] + "…"),
+            *([moment(item.at_ms)[5:16]] if dated else []),
         )
     return table
 
@@ -200,10 +182,10 @@ def show(name: Name, *, as_json: Json = False) -> None:
         ("about", finding.subject),
         ("event", finding.event_id or "none"),
         ("record at the target", finding.target_id or "none"),
-        ("state", f"{item.state.value} since {_time(item.at_ms)}"),
+        ("state", f"{item.state.value} since {moment(item.at_ms)} UTC"),
         ("what to do", finding.detail),
     ):
-        table.add_row(f"[bold]{label}[/]", text)
+        table.add_row(f"[bold]{label}[/]", plain(text))
     Console().print(table)
 
 
@@ -211,7 +193,7 @@ def show(name: Name, *, as_json: Json = False) -> None:
 def resolve(
     name: Name,
     *,
-    why: Annotated[str, typer.Option("--why", help="Reason, for the audit trail.")] = "",
+    why: Why = "",
 ) -> None:
     """Close a mismatch: it is not opened again while it says the same."""
     settings = load()
@@ -240,7 +222,3 @@ def _finding(finding: Finding) -> dict[str, object]:
 
 def _item(item: Item) -> dict[str, object]:
     return {**_finding(item.finding), "state": item.state.value, "at_ms": item.at_ms}
-
-
-def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -7,7 +7,6 @@ import getpass
 import json
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from pipeline.cli.words import moment
 from pipeline.ops import rules as ops
 from pipeline.settings import SettingsError, load
 from pipeline.state.feedback_topic import MAX_WHY
@@ -223,7 +223,7 @@ def history(*, as_json: Json = False) -> None:
             back = f" (again {one.reverted_from})" if one.reverted_from else ""
             table.add_row(
                 f"{mark}{one.version}",
-                time_of(one.at_ms),
+                moment(one.at_ms),
                 escape(one.who),
                 escape(f"{one.why}{back}"),
                 str(len(one.factors) or ""),
@@ -231,11 +231,6 @@ def history(*, as_json: Json = False) -> None:
         Console().print(table)
 
     asyncio.run(run())
-
-
-def time_of(at_ms: int) -> str:
-    """A time for people."""
-    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _plain(version: Version, now: Now, *, text: bool = True) -> dict[str, Any]:

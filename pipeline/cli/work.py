@@ -1,4 +1,4 @@
-"""Commands that run until stopped: worker and bridge."""
+"""Commands that run until stopped: worker, bridge and reconciler."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Put the commands into the program."""
     app.command("worker")(worker)
     app.command("bridge")(run_bridge)
+    app.command("reconciler")(run_reconciler)
 
 
 def worker(
@@ -47,10 +48,28 @@ def run_bridge(
     logs.configure()
 
     async def main() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(sign, stop.set)
-        await service.run(settings, instance=f"bridge-{instance}", stop=stop, shared=shared)
+        await service.run(settings, instance=f"bridge-{instance}", stop=_stop(), shared=shared)
 
     uvloop.run(main())
+
+
+def run_reconciler() -> None:
+    """Run the reconciler: keeps the balance, and compares it with the targets now and then."""
+    from pipeline.ops import reconciler  # noqa: PLC0415 - as above
+
+    settings = load()
+    logs.configure()
+
+    async def main() -> None:
+        await reconciler.run(settings, _stop())
+
+    asyncio.run(main())
+
+
+def _stop() -> asyncio.Event:
+    """What SIGTERM and SIGINT set from now on; needs a running event loop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, stop.set)
+    return stop

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pipeline.core.fates import End
 from pipeline.core.telemetry import DeduplicatedBatch
 
 
@@ -92,7 +93,7 @@ class ReadingBooks:
         )
 
 
-OUTCOMES = ("delivered", "rejected", "superseded", "dead_lettered", "discarded")
+OUTCOMES = tuple(end.value for end in End)
 """Results of a delivery, in the order in which they are shown."""
 
 

@@ -106,11 +106,11 @@ class Breaker:
     def bad(self, now_s: float, *, probe: bool, at_least_s: float = 0.0) -> Breaker:
         """The system failed; `at_least_s` is its own wish for how long to stay away."""
         if probe:
-            return self._open(now_s, at_least_s)
+            return self._trip(now_s, at_least_s)
         if self.phase is not Phase.CLOSED:
             return self
         if self.failures + 1 >= self.policy.failures:
-            return self._open(now_s, at_least_s)
+            return self._trip(now_s, at_least_s)
         return replace(self, failures=self.failures + 1)
 
     def nothing(self, *, probe: bool) -> Breaker:
@@ -140,13 +140,12 @@ class Breaker:
         if shared.is_open:
             if not newer:
                 return self
-            was_s, was = (0.0, 0) if self.phase is Phase.CLOSED else (self.until_s, self.openings)
             return replace(
                 self,
                 phase=Phase.OPEN,
                 failures=0,
-                openings=max(was, min(max(shared.openings, 1), _MAX_DOUBLINGS)),
-                until_s=max(was_s, now_s + max(shared.for_s, 0.0)),
+                openings=max(self.openings, min(max(shared.openings, 1), _MAX_DOUBLINGS)),
+                until_s=max(self.until_s, now_s + max(shared.for_s, 0.0)),
                 serial=shared.serial,
                 own=False,
             )
@@ -154,7 +153,7 @@ class Breaker:
             return Breaker(policy=self.policy, serial=shared.serial)
         return replace(self, serial=shared.serial)
 
-    def _open(self, now_s: float, at_least_s: float) -> Breaker:
+    def _trip(self, now_s: float, at_least_s: float) -> Breaker:
         doublings = min(self.openings, _MAX_DOUBLINGS)
         wait_s = min(self.policy.cap_s, self.policy.open_s * float(2**doublings))
         return replace(

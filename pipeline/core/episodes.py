@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from pipeline.core import telling
-from pipeline.core.detectors.table import NUMBER
 from pipeline.core.events import Action, BusinessEvent, Disposition, Severity, episode_id
+from pipeline.core.plans import lane_number
 from pipeline.core.rules import SEVERITIES
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ class Raised:
 
 
 Lanes = dict[int, Raised]
-"""By lane (detector x 3 + place in SEVERITIES), what one device's episodes have raised."""
+"""By lane (plans.lane_number), what one device's episodes have raised."""
 
 
 def lane_of(event: BusinessEvent) -> int:
     """The lane of an event that a detector raised."""
-    return PLACES * NUMBER[event.detector] + SEVERITIES.index(event.severity)
+    return lane_number(event.detector, SEVERITIES.index(event.severity))
 
 
 def made_graver(event: BusinessEvent, lanes: Lanes) -> BusinessEvent | None:
@@ -57,7 +57,7 @@ def made_graver(event: BusinessEvent, lanes: Lanes) -> BusinessEvent | None:
     after a crash a storm may come out otherwise (ADR 9) and the same sample raise an event, and
     one id must never stand for both.
     """
-    first = PLACES * NUMBER[event.detector] + SEVERITIES.index(Severity.WARNING)
+    first = lane_number(event.detector, SEVERITIES.index(Severity.WARNING))
     for lane in range(first, lane_of(event)):
         one = lanes.get(lane)
         if one is not None and one.disposition is Disposition.DELIVER:
@@ -97,7 +97,7 @@ def cleared(
     """
     out = []
     for place, severity in enumerate(SEVERITIES):
-        one = lanes.pop(PLACES * NUMBER[over.detector] + place, None)
+        one = lanes.pop(lane_number(over.detector, place), None)
         if one is None:
             continue
         reading = next((entry for entry in over.snapshot if entry.metric == one.metric), None)

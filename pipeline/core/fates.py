@@ -168,12 +168,10 @@ _ENDED = {
 
 def seen(fate: Fate | None, message: Seen) -> Fate:
     """The row once the event's message was read."""
-    if fate is None:
-        fate = Fate(tenant=message.tenant, device_id=message.device_id, partition=message.partition)
-    if fate.offset != UNSEEN:
+    if fate is not None and fate.offset != UNSEEN:
         return fate
     return replace(
-        fate,
+        fate or _blank(message),
         tenant=message.tenant,
         device_id=message.device_id,
         partition=message.partition,
@@ -186,14 +184,7 @@ def seen(fate: Fate | None, message: Seen) -> Fate:
 
 def ended(fate: Fate | None, result: Result) -> Fate:
     """The row once a result was read."""
-    if fate is None:
-        fate = Fate(
-            tenant=result.tenant,
-            device_id=result.device_id,
-            partition=result.partition,
-            action=result.action,
-            entity_id=result.entity_id,
-        )
+    fate = fate or _blank(result)
     return replace(
         fate,
         end=result.end,
@@ -202,17 +193,20 @@ def ended(fate: Fate | None, result: Result) -> Fate:
     )
 
 
-def parked(fate: Fate | None, message: Seen, rows: int) -> Fate:
-    """The row once its event has `rows` more (or fewer) rows in the worker's table."""
-    if fate is None:
-        fate = Fate(
-            tenant=message.tenant,
-            device_id=message.device_id,
-            partition=message.partition,
-            action=message.action,
-            entity_id=message.entity_id,
-        )
-    return replace(fate, parked=max(0, fate.parked + rows))
+def parked(fate: Fate | None, message: Seen) -> Fate:
+    """The row once its event has one more row in the worker's table."""
+    fate = fate or _blank(message)
+    return replace(fate, parked=fate.parked + 1)
+
+
+def _blank(message: Seen | Result) -> Fate:
+    return Fate(
+        tenant=message.tenant,
+        device_id=message.device_id,
+        partition=message.partition,
+        action=message.action,
+        entity_id=message.entity_id,
+    )
 
 
 class Rows(Protocol):
@@ -258,7 +252,7 @@ class Fold:
             return
         self._rows.put_parked(stage, partition, key, message.event_id)
         old = self._rows.fate(stage, message.event_id)
-        self._put(stage, message.event_id, old, parked(old, message, 1))
+        self._put(stage, message.event_id, old, parked(old, message))
 
     def unparked(self, stage: str, partition: int, key: bytes) -> None:
         """A row of the worker's table was deleted."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pipeline.core.dedup import Hashes
-    from pipeline.core.episodes import Raised
+    from pipeline.core.episodes import Lanes
 
 SESSIONS: Final = 4
 """Sequence windows kept per device."""
@@ -110,8 +110,8 @@ class Fleet:
         self.correlation: list[str] = []
         self.hashes: dict[int, Hashes] = {}
         """Content hashes of devices that do not number their samples, by row."""
-        self.raised: dict[int, dict[int, Raised]] = {}
-        """By row and lane, what has been raised and will be cleared; no row without any."""
+        self.raised: dict[int, Lanes] = {}
+        """By row, what has been raised and will be cleared; no row without any."""
         self.metrics: list[str] = []
         self.metric_numbers: dict[str, int] = {}
         self.slots = 0

@@ -3,15 +3,11 @@
 Without fast-math: results are those of IEEE 754 and of the same code run as plain Python
 (NUMBA_DISABLE_JIT=1), so an event does not depend on how its readings were batched.
 
-Compiled code is kept on disk, in a folder named by a hash of all sources that it may be
-made of: Numba itself looks only at the file of the outermost function and would take stale
-code when a function in another file has changed.
+Compiled code is kept on disk, in a folder that `pipeline` names (pipeline/__init__.py).
 """
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
@@ -29,19 +25,6 @@ if TYPE_CHECKING:
 # Numba's code generators carry no types.
 arrayobj: Any = _arrayobj
 cgutils: Any = _cgutils
-
-_HERE = Path(__file__).parent
-
-
-def _sources() -> str:
-    digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted((*_HERE.glob("*.py"), *(_HERE / "detectors").glob("*.py"))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-if not config.CACHE_DIR:  # type: ignore[attr-defined]  # numba sets it at run time
-    config.CACHE_DIR = str(Path.home() / ".cache" / "fieldline" / _sources())  # type: ignore[attr-defined]
 
 
 def jit(function: F) -> F:

@@ -38,7 +38,8 @@ _ROLLING_PART = 0.05
 """A window that rolls on has room again after a part of it."""
 _DYNAMICS = (6_000.0, 300.0, 1_200.0)
 _SALESFORCE_S = 86_400.0
-_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+"""Answers of a target that has too much to do."""
 
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 _THOUSANDS = re.compile(r"[0-9]{1,3}(,[0-9]{3}){1,4}(\.[0-9]{1,9})?")
@@ -127,7 +128,7 @@ def _number(text: str | None) -> float | None:
 
 def _retry_after(low: Mapping[str, str], status: int, now_s: float) -> list[Learnt]:
     text = low.get("retry-after")
-    if status not in _BUSY or text is None:
+    if status not in BUSY or text is None:
         return []
     delay = _number(text)
     if delay is None:
@@ -146,9 +147,9 @@ def _draft(low: Mapping[str, str], now_s: float) -> list[Learnt]:
     left, reset = flat.get("remaining"), flat.get("reset")
     if left is not None and reset is not None:
         return [Learnt(remaining=left, until_s=now_s + reset, limit=flat.get("limit"))]
+    only = next(iter(policies.values())) if len(policies) == 1 else {}
     out = []
     for name, params in limits:
-        only = next(iter(policies.values())) if len(policies) == 1 else {}
         policy = policies.get(name, only)
         left, window = _parameter(params, "r"), _parameter(params, "t")
         window = _parameter(policy, "w") if window is None else window
@@ -205,10 +206,9 @@ def _dynamics(low: Mapping[str, str], now_s: float) -> list[Learnt]:
     limit, window_s, work_s = _DYNAMICS
     burst = _number(low.get("x-ms-ratelimit-burst-remaining-xrm-requests"))
     work = _number(low.get("x-ms-ratelimit-time-remaining-xrm-requests"))
-    shares = [
-        *([] if burst is None else [burst]),
-        *([] if work is None else [limit * min(work / work_s, 1.0)]),
-    ]
+    shares = [] if burst is None else [burst]
+    if work is not None:
+        shares.append(limit * min(work / work_s, 1.0))
     return [_rolling(min(shares), limit, window_s, now_s)] if shares else []
 
 

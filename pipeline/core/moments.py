@@ -31,7 +31,7 @@ from pipeline.core.fleet import (
     C_START,
 )
 from pipeline.core.plans import P_DETECTOR, P_FIELDS, P_STATE
-from pipeline.core.release import Gate
+from pipeline.core.release import Gate, kind_of
 from pipeline.core.rules import SEVERITIES
 
 if TYPE_CHECKING:
@@ -95,9 +95,7 @@ class Teller:
 
     def kind(self, row: int) -> tuple[str, str]:
         """Tenant and device class of a device."""
-        device = self.fleet.ids[row]
-        record = self._registry.get(device)
-        return tenant_of(device), record.device_class if record else ""
+        return kind_of(self.fleet.ids[row], self._registry)
 
     def alarm(
         self, joined: Joined, sample: int, first: int, end: int, alarm: Sequence[float]
@@ -284,7 +282,7 @@ class Teller:
             topic=at.topic,
             partition=at.partition,
             offset=at.offset,
-            index=0,  # known once the whole message is done
+            index=0,  # `Joined.add` sets it
             session=session,
             sequence=sequence,
         )

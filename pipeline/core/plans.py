@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pipeline.core.rules import DetectorRule, MetricRule, Rules
 
 ACTIVE: Final = 1e9
-LANES: Final = 3 * len(DETECTORS)
-"""Lane numbers: detector x 3 + place in SEVERITIES."""
 
 L_LANE, L_ENTER, L_LEAVE, L_ENTER_N, L_LEAVE_N, L_AGREE = range(6)
 """Columns of Tables.lanes."""
@@ -88,7 +86,10 @@ class Plans:
         while len(self._signatures) < len(self.metric_rules):
             self._signatures.append(
                 tuple(
-                    (NUMBER[rule.detector], tuple(_lane(rule.detector, n) for n in _places(rule)))
+                    (
+                        NUMBER[rule.detector],
+                        tuple(lane_number(rule.detector, n) for n in _places(rule)),
+                    )
                     for rule in _ordered(self.metric_rules[len(self._signatures)])
                 )
             )
@@ -121,7 +122,7 @@ class Plans:
                 param[number, given : given + len(ready)] = ready
                 for n, held in enumerate(one.lanes):
                     lane[number, listed + n] = (
-                        _lane(one.detector, SEVERITIES.index(held.severity)),
+                        lane_number(one.detector, SEVERITIES.index(held.severity)),
                         held.enter * factor,
                         held.leave * factor,
                         held.enter_samples,
@@ -158,5 +159,6 @@ def _places(rule: DetectorRule) -> list[int]:
     return [SEVERITIES.index(lane.severity) for lane in rule.lanes]
 
 
-def _lane(detector: str, place: int) -> int:
+def lane_number(detector: str, place: int) -> int:
+    """Number of a detector's lane; `place` is that of its severity in SEVERITIES."""
     return 3 * NUMBER[detector] + place

@@ -121,7 +121,7 @@ class Concurrency:
     @property
     def slots(self) -> int:
         """Conversations that may go on at once, 1 to `lanes`."""
-        return max(1, min(self.lanes, int(min(self.limit, self.lanes))))
+        return max(1, int(min(self.limit, self.lanes)))
 
     def after(self, congested: bool, now_s: float) -> Concurrency:  # noqa: FBT001 - the one thing it says
         """After an answer. `congested`: 429, 503 or none in time."""

@@ -85,7 +85,6 @@ class Record:
 
     key: str
     id: int
-    name: str = ""
 
 
 def settle(

@@ -57,9 +57,7 @@ class Gate:
         return rule is not None and rule.clears
 
     def _rule(self, device_id: str, metric: str) -> MetricRule:
-        record = self._registry.get(device_id)
-        device_class = record.device_class if record else ""
-        plan = self._plans.of(metric, tenant_of(device_id), device_class)
+        plan = self._plans.of(metric, *kind_of(device_id, self._registry))
         return self._plans.metric_rules[plan]
 
     def _over(self, event: BusinessEvent) -> list[BusinessEvent]:
@@ -92,6 +90,12 @@ class Gate:
                 return [quiet]
             return [_storm_event(event, kind, key, rule), quiet]
         return [event]
+
+
+def kind_of(device_id: str, registry: Devices) -> tuple[str, str]:
+    """Tenant and device class of a device: with the metric, what rules go by."""
+    record = registry.get(device_id)
+    return tenant_of(device_id), record.device_class if record else ""
 
 
 def _storm_key(kind: str, event: BusinessEvent, record: DeviceRecord | None) -> str:

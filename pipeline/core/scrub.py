@@ -72,6 +72,7 @@ _FORMS: Final = re.compile(
     r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?|\bwhsec_[A-Za-z0-9+/=]+|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
 )
 _PROSE: Final = frozenset({"authentication", "authorization", "realm", "scheme", "token", "tokens"})
+_BARE_END: Final = re.compile(r"[,}\]\s&;]")
 _CLOSES: Final = {"[": "]", "{": "}"}
 
 
@@ -121,20 +122,20 @@ def _value_end(text: str, at: int, escape: str) -> int:
     if text.startswith(escape, at) and text[at + len(escape) : at + len(escape) + 1] in {'"', "'"}:
         return _string_end(text, at + len(escape), escape)
     if text[at] not in _CLOSES:
-        found = re.compile(r"[,}\]\s&;]").search(text, at)
+        found = _BARE_END.search(text, at)
         return found.start() if found else len(text)
-    open_, depth = [_CLOSES[text[at]]], at + 1
-    while depth < len(text) and open_:
-        character = text[depth]
+    open_, position = [_CLOSES[text[at]]], at + 1
+    while position < len(text) and open_:
+        character = text[position]
         if character in {'"', "'"}:
-            depth = _string_end(text, depth, escape)
+            position = _string_end(text, position, escape)
             continue
         if character in _CLOSES:
             open_.append(_CLOSES[character])
         elif character == open_[-1]:
             open_.pop()
-        depth += 1
-    return depth
+        position += 1
+    return position
 
 
 def _string_end(text: str, at: int, escape: str) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from pipeline.core.scrub import scrub
-from pipeline.ops.dlq_topics import Progress, read_through
 from pipeline.settings import Settings, SettingsError
 from pipeline.topology import AUDIT
 from pipeline.wire.avro import Codec, UnreadableError
+from pipeline.wire.kafka import Progress, read_through
 
 MAX_WHY: Final = 500
 """Characters of a reason."""
@@ -68,19 +68,8 @@ def reason(text: str, *, needed: bool) -> str:
 
 async def write(producer: Any, codec: Codec, act: Act) -> None:  # noqa: ANN401 - aiokafka has no types
     """Put an action into operations.audit; it is in Kafka (acks=all) when this returns."""
-    record = {
-        "id": act.id,
-        "at_ms": act.at_ms,
-        "who": act.who,
-        "why": act.why,
-        "action": act.action,
-        "sink": act.sink,
-        "event_id": act.event_id,
-        "dlq_offset": act.dlq_offset,
-        "before_hash": act.before_hash,
-        "after_hash": act.after_hash,
-        "changes": {n: scrub(change, most=_MAX_CHANGE) for n, change in act.changes.items()},
-    }
+    changes = {name: scrub(change, most=_MAX_CHANGE) for name, change in act.changes.items()}
+    record = {**asdict(act), "changes": changes}
     await producer.send_and_wait(
         AUDIT, key=act.event_id.encode(), value=codec.encode(_SCHEMA, record)
     )

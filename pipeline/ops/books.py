@@ -32,6 +32,8 @@ from pipeline.wire import kafka
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.records import decode_batch, decode_deduplicated, decode_event
 
+FANOUT_GROUP = "fieldline-fanout"
+"""Consumer group of the worker that empties events.business."""
 Offsets = Mapping[tuple[str, int], int]
 """Offset by (topic, partition)."""
 
@@ -119,7 +121,7 @@ class Books:
     def lines(self, committed: Mapping[str, Offsets]) -> list[Line]:
         """The balance. `committed` has each worker group's committed offsets."""
         out = [self.readings.line()]
-        fanned = _of_topic(committed.get("fieldline-fanout", {}), EVENTS)
+        fanned = _of_topic(committed.get(FANOUT_GROUP, {}), EVENTS)
         for sink, books in self.sinks.items():
             out.append(self.events.line(sink, books, fanned))
             done = _of_topic(committed.get(group_of(sink), {}), sink_topic(sink))
@@ -137,15 +139,16 @@ def _of_topic(offsets: Offsets, topic: str) -> dict[int, int]:
     return {partition: o for (name, partition), o in offsets.items() if name == topic}
 
 
-def control_topics(routes: Sequence[Route]) -> tuple[str, ...]:
-    """The topics that the books are made from."""
+def event_topics(routes: Sequence[Route]) -> tuple[str, ...]:
+    """The topics that say what became of events."""
     sinks = sinks_of(routes)
     parked = (parked_topic(sink) for sink in sinks if sink != LAKE)
-    return (
-        *(READINGS, DEDUPLICATED, QUARANTINE, EVENTS),
-        *(sink_topic(sink) for sink in sinks),
-        *(RESULTS, *parked),
-    )
+    return (EVENTS, *(sink_topic(sink) for sink in sinks), RESULTS, *parked)
+
+
+def control_topics(routes: Sequence[Route]) -> tuple[str, ...]:
+    """The topics that the books are made from."""
+    return (READINGS, DEDUPLICATED, QUARANTINE, *event_topics(routes))
 
 
 class BookKeeper:
@@ -225,7 +228,5 @@ async def committed_offsets(
 def worker_groups(routes: Sequence[Route]) -> tuple[str, ...]:
     """Consumer groups of all workers, detect first."""
     return tuple(
-        dict.fromkeys(
-            ("fieldline-detect", "fieldline-fanout", *(group_of(s) for s in sinks_of(routes)))
-        )
+        dict.fromkeys(("fieldline-detect", FANOUT_GROUP, *(group_of(s) for s in sinks_of(routes))))
     )

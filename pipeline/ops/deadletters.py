@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from typing import Final, Self
 
 from pipeline.ops import audit
@@ -56,7 +55,6 @@ async def paced(entries: Sequence[Entry], rate: float) -> AsyncIterator[Entry]:
 async def replay(
     settings: Settings,
     codec: Codec,
-    sink: str,
     entries: Sequence[Entry],
     *,
     replay_id: str,
@@ -64,13 +62,13 @@ async def replay(
     rate: float = RATE,
     sent: Callable[[Entry], None] | None = None,
 ) -> int:
-    """Send entries of a sink again, in their order, `rate` a second; returns how many.
+    """Send entries again, in their order, `rate` a second; returns how many.
 
     Refuses all of them where one has an unreadable payload. `sent` is called after each.
     """
     for entry in entries:
         event_of(codec, entry, wish="replayed")
-    ordered = in_order(codec, [replace(entry, sink=sink) for entry in entries])
+    ordered = in_order(codec, entries)
     async with Desk(settings, codec, who=audit.operator(settings)) as desk:
         async for entry in paced(ordered, rate):
             await desk.replay(entry, replay_id=replay_id, why=why)

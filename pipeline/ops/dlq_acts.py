@@ -54,13 +54,11 @@ class Desk:
     """
 
     def __init__(self, settings: Settings, codec: Codec, *, who: str) -> None:
-        self._settings = settings
         self._codec = codec
         self._who = who
-        self._producer: Any = None
+        self._producer: Any = kafka.producer(settings)
 
     async def __aenter__(self) -> Self:
-        self._producer = kafka.producer(self._settings)
         try:
             await self._producer.start()
         except BaseException:  # also a cancellation must not leave the client open

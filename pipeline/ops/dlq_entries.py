@@ -8,11 +8,11 @@ from typing import Any
 
 from pipeline.core.events import BusinessEvent
 from pipeline.ops.dlq_filters import Filter
-from pipeline.ops.dlq_topics import Progress, read_through
 from pipeline.settings import Settings, SettingsError
 from pipeline.topology import dlq_topic
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.cloudevents import EDITED
+from pipeline.wire.kafka import Progress, read_through
 from pipeline.wire.records import decode_event
 
 SCHEMA = "dead_letter.v2"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from pipeline.core.events import tenant_of
 from pipeline.settings import SettingsError
 
 _AGO: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
@@ -36,7 +37,7 @@ class Filter:
     def takes(self, record: Mapping[str, Any]) -> bool:
         """Whether a dead letter's record is meant."""
         at_ms = record["at_ms"]
-        tenant = record["tenant"] or record["key"].partition("/")[0]
+        tenant = record["tenant"] or tenant_of(record["key"])
         return (
             (not self.device or fnmatchcase(record["key"], self.device))
             and (not self.tenant or fnmatchcase(tenant, self.tenant))

@@ -15,11 +15,11 @@ from pipeline.core.ledger import Row
 from pipeline.ops import audit
 from pipeline.ops.audit import Act
 from pipeline.ops.dlq_entries import Entry
-from pipeline.ops.dlq_topics import Progress, read_through
 from pipeline.settings import Settings
 from pipeline.state.ledger import Ledger, LedgerUnavailable
 from pipeline.topology import LAKE, RESULTS
 from pipeline.wire.avro import Codec, UnreadableError
+from pipeline.wire.kafka import Progress, read_through
 
 _SLACK_MS: Final = 600_000
 """Clocks of workers, brokers and this machine may differ by so much."""
@@ -82,7 +82,7 @@ async def standings(
     for entry, digest, row in zip(entries, hashes, rows, strict=True):
         name = _Name(entry.sink, entry.event_id)
         done = acts.get((entry.sink, entry.name), [])
-        result = results.newest.get(name) if entry.event_id else None
+        result = results.newest.get(name)
         replays = [act.id for act in done if act.action == REPLAY]
         facts = Facts(
             outcome=result["outcome"] if result else "",

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from copy import deepcopy
 from typing import Any, Final
 
 from pipeline.settings import SettingsError
-from pipeline.wire.avro import schema_text
+from pipeline.wire.avro import schema
 
 SCHEMA: Final = "business_event.v2"
 FIXED: Final = (
@@ -42,12 +42,6 @@ class EditError(SettingsError):
     """The change cannot be made; the text is one sentence with the mend."""
 
 
-@cache
-def _schema() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(schema_text(SCHEMA))
-    return found
-
-
 def with_settings(record: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """The event's record with each 'field=value' applied; EditError where one does not fit.
 
@@ -55,7 +49,7 @@ def with_settings(record: Mapping[str, Any], settings: Sequence[str]) -> dict[st
     is taken as text, number or symbol as the schema says; `null` empties a field that may be
     empty; lists and whole records are given as JSON.
     """
-    edited = json.loads(as_json(record))
+    edited = deepcopy(dict(record))
     for setting in settings:
         path, equals, text = setting.partition("=")
         path = path.strip()
@@ -127,14 +121,14 @@ def _refuse_fixed(path: str) -> None:
 def _set(edited: dict[str, Any], path: str, text: str) -> None:
     _refuse_fixed(path)
     place: Any = edited
-    kind: Any = _schema()
+    kind: Any = schema(SCHEMA)
     *way, last = path.split(".")
     for step in way:
-        place, kind = _into(place, kind, step, path), _kind_of(kind, step, path)
+        place, kind = _into(place, step, path), _kind_of(kind, step, path)
     kind = _kind_of(kind, last, path)
     value = _read(kind, text, path)
     if isinstance(place, list):
-        _into(place, None, last, path)  # the entry must be there
+        _into(place, last, path)  # the entry must be there
         place[int(last)] = value
     elif isinstance(place, dict):
         place[last] = value
@@ -142,7 +136,7 @@ def _set(edited: dict[str, Any], path: str, text: str) -> None:
         raise EditError(f"{path} is empty as a whole: set {'.'.join(way)} first.")
 
 
-def _into(place: Any, _kind: Any, step: str, path: str) -> Any:  # noqa: ANN401 - any of Avro's
+def _into(place: Any, step: str, path: str) -> Any:  # noqa: ANN401 - any of Avro's
     if isinstance(place, list):
         if not step.isdecimal() or int(step) >= len(place):
             raise EditError(f"{path} names entry {step!r} of a list of {len(place)}: count from 0.")
@@ -183,7 +177,7 @@ def _read(kind: Any, text: str, path: str) -> Any:  # noqa: ANN401 - any of Avro
 
 
 def _whole(given: Any) -> dict[str, Any]:  # noqa: ANN401 - what a person wrote
-    fitted: dict[str, Any] = _fit(_schema(), given, "the event")
+    fitted: dict[str, Any] = _fit(schema(SCHEMA), given, "the event")
     if not 0 <= fitted["confidence"] <= 1:
         raise EditError(f"confidence must be from 0 to 1, not {fitted['confidence']:g}.")
     return fitted

@@ -50,11 +50,8 @@ def render(metrics: Iterable[Metric]) -> str:
             labels = ",".join(
                 f'{name}="{text.translate(_ESCAPES)}"' for name, text in sample.labels.items()
             )
-            lines.append(
-                f"{metric.name}{{{labels}}} {_number(sample.value)}"
-                if labels
-                else f"{metric.name} {_number(sample.value)}"
-            )
+            name = f"{metric.name}{{{labels}}}" if labels else metric.name
+            lines.append(f"{name} {_number(sample.value)}")
     return "\n".join(lines) + "\n"
 
 

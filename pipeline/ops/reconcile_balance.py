@@ -24,6 +24,7 @@ from pipeline.ops.reconcile_lines import (
     oldest_ms,
     shown,
 )
+from pipeline.ops.reconcile_reviews import Reviews
 from pipeline.ops.reconcile_store import Store
 from pipeline.ops.reconcile_upkeep import lake_delivered
 from pipeline.topology import LAKE
@@ -80,7 +81,7 @@ class Balance:
         self._show(lines, stages)
         took_s = time.monotonic() - began_s
         await self._publisher.publish(self._producer, lines, clock_s=began_s, now_ms=now_ms)
-        await self._review(lines, off, now_ms)
+        await report(self._follower.reviews, self._producer, lines, off, now_ms=now_ms)
         return took_s
 
     def _committed(self, mark: Mark) -> Committed:
@@ -104,22 +105,24 @@ class Balance:
         }
         figures.mismatches = self._follower.reviews.open()
 
-    async def _review(
-        self, lines: Sequence[StageLine], off: Mapping[Key, Off], now_ms: int
-    ) -> None:
-        reviews = self._follower.reviews
-        items = reviews.settle(balance_findings(lines, off), looked=_of_the_balance, now_ms=now_ms)
-        await reviews.write(self._producer, items)
 
+async def report(
+    reviews: Reviews,
+    producer: AIOKafkaProducer,
+    lines: Sequence[StageLine],
+    off: Mapping[Key, Off],
+    *,
+    now_ms: int,
+) -> list[Finding]:
+    """Write one mismatch for each line of a tenant and partition that does not close.
 
-def balance_findings(lines: Sequence[StageLine], off: Mapping[Key, Off]) -> list[Finding]:
-    """One for each line of a tenant and partition that does not close."""
-    return [
+    Returns those that stand; see Reviews.report.
+    """
+    findings = [
         not_closing(line, shown(line).name, found.examples)
         for line in lines
         if line.missing and (found := off.get((line.sink, line.tenant, line.partition)))
     ]
-
-
-def _of_the_balance(finding: Finding) -> bool:
-    return finding.kind is Kind.BALANCE
+    return await reviews.report(
+        producer, findings, looked=lambda f: f.kind is Kind.BALANCE, now_ms=now_ms
+    )

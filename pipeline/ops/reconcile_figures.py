@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.core.balance import OUTCOMES
 from pipeline.core.fates import ALL, EVERY_PARTITION, StageLine
 from pipeline.core.reconcile import Kind
 from pipeline.ops.metrics import Metric, Sample
@@ -13,14 +14,7 @@ from pipeline.ops.reconcile_lines import is_total
 
 TENANTS_SHOWN = 50
 """Tenants of a sink with series of their own, those with most events first."""
-_PLACES = (
-    "delivered",
-    "rejected",
-    "superseded",
-    "waiting",
-    "dead_lettered",
-    "discarded",
-)
+_PLACES = ("accepted", *OUTCOMES, "waiting")
 
 
 @dataclass(slots=True)
@@ -44,9 +38,9 @@ class Figures:
                 "fieldline_balance",
                 "Events of a sink by where they are.",
                 (
-                    (float(getattr(line, place)), {"sink": line.sink, "place": place})
+                    (getattr(line, place), {"sink": line.sink, "place": place})
                     for line in sinks
-                    for place in ("accepted", *_PLACES)
+                    for place in _PLACES
                 ),
             ),
             _gauge(
@@ -54,30 +48,27 @@ class Figures:
                 f"The same by tenant, for the {TENANTS_SHOWN} greatest of each sink.",
                 (
                     (
-                        float(getattr(line, place)),
+                        getattr(line, place),
                         {"sink": line.sink, "tenant": line.tenant, "place": place},
                     )
                     for line in tenants
-                    for place in ("accepted", *_PLACES)
+                    for place in _PLACES
                 ),
             ),
             _gauge(
                 "fieldline_balance_missing",
                 "Accepted minus all places: 0 when the balance closes.",
-                (
-                    (float(line.missing), {"sink": sink_of(line.sink), "stage": _stage(line)})
-                    for line in totals
-                ),
+                ((line.missing, _of(line)) for line in totals),
             ),
             _gauge(
                 "fieldline_parked",
                 "Of the waiting: in the worker's table.",
-                ((float(line.parked), {"sink": line.sink}) for line in sinks),
+                ((line.parked, {"sink": line.sink}) for line in sinks),
             ),
             _gauge(
                 "fieldline_dead_letters_open",
                 "Events that a person must decide about.",
-                ((float(line.dead_lettered), {"sink": line.sink}) for line in sinks),
+                ((line.dead_lettered, {"sink": line.sink}) for line in sinks),
             ),
             _gauge(
                 "fieldline_oldest_waiting_seconds",
@@ -99,7 +90,7 @@ class Figures:
                 "fieldline_mismatches",
                 "Open mismatches by kind: fieldline review list.",
                 (
-                    (float(self.mismatches.get((line.sink, kind), 0)), _of(line, kind))
+                    (self.mismatches.get((line.sink, kind), 0), {**_of(line), "kind": kind.value})
                     for line in totals
                     for kind in Kind
                     if kind is Kind.BALANCE or not is_fanout(line.sink)
@@ -108,13 +99,13 @@ class Figures:
             _gauge(
                 "fieldline_books_behind",
                 "Messages that the books have not read, about; -1 before the first look.",
-                [(float(-1 if self.behind is None else self.behind), {})],
+                [(-1 if self.behind is None else self.behind, {})],
             ),
             Metric(
                 "fieldline_books_unreadable_total",
                 "counter",
                 "Messages that the books could not read, since the start.",
-                [Sample(float(self.unreadable))],
+                [Sample(self.unreadable)],
             ),
         ]
 
@@ -132,9 +123,6 @@ def _greatest(lines: Sequence[StageLine], sink: str) -> list[StageLine]:
     return sorted(found, key=lambda line: (-line.accepted, line.tenant))[:TENANTS_SHOWN]
 
 
-def _stage(line: StageLine) -> str:
-    return "fanout" if is_fanout(line.sink) else "deliver"
-
-
-def _of(line: StageLine, kind: Kind) -> dict[str, str]:
-    return {"sink": sink_of(line.sink), "stage": _stage(line), "kind": kind.value}
+def _of(line: StageLine) -> dict[str, str]:
+    stage = "fanout" if is_fanout(line.sink) else "deliver"
+    return {"sink": sink_of(line.sink), "stage": stage}

@@ -44,15 +44,8 @@ def stages(routes: Sequence[Route]) -> tuple[str, ...]:
     return tuple(stage for sink in sinks_of(routes) for stage in (fanout_stage(sink), sink))
 
 
-def book_topics(routes: Sequence[Route]) -> tuple[str, ...]:
-    """The topics that these books are made from."""
-    sinks = sinks_of(routes)
-    parked = (parked_topic(sink) for sink in sinks if sink != LAKE)
-    return (EVENTS, *(sink_topic(sink) for sink in sinks), RESULTS, *parked)
-
-
 class Reader:
-    """Takes messages of `book_topics` into a store."""
+    """Takes messages of `books.event_topics` into a store."""
 
     def __init__(self, store: Store, codec: Codec, routes: Sequence[Route]) -> None:
         self._store = store

@@ -11,14 +11,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.core.routing import Route, sinks_of
-from pipeline.ops.books import committed_offsets, group_of
-from pipeline.ops.reconcile_fold import (
-    Reader,
-    book_topics,
-    is_fanout,
-    sink_of,
-    stages,
-)
+from pipeline.ops.books import FANOUT_GROUP, committed_offsets, event_topics, group_of
+from pipeline.ops.reconcile_fold import Reader, is_fanout, sink_of, stages
 from pipeline.ops.reconcile_reviews import Reviews
 from pipeline.ops.reconcile_store import Store
 from pipeline.settings import Settings
@@ -26,8 +20,8 @@ from pipeline.topology import AUDIT, EVENTS, REVIEW, sink_topic
 from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
 
-FANOUT_GROUP = "fieldline-fanout"
 POLL_RECORDS = 1_000
+POLL_MS = 250
 _CLUSTER = "cluster"
 _SINKS = "sinks"
 
@@ -46,7 +40,7 @@ class Mark:
 
 
 class Follower:
-    """Reads `book_topics` into a store, and reviews beside them."""
+    """Reads `books.event_topics` into a store, and reviews beside them."""
 
     def __init__(
         self, settings: Settings, store: Store, codec: Codec, routes: Sequence[Route]
@@ -67,20 +61,25 @@ class Follower:
         """Go on where the store is; StaleError where that cannot be."""
         await self._consumer.start()
         await self._admin.start()
-        topics = book_topics(self._routes)
-        found = await kafka.topic_partitions(self._consumer, (*topics, REVIEW, AUDIT))
+        topics = (*event_topics(self._routes), REVIEW, AUDIT)
+        found = await kafka.topic_partitions(self._consumer, topics)
         self._consumer.assign(found)
-        await self._check(found)
+        await self._check_whose()
         begins = await self._consumer.beginning_offsets(found)
+        ends = await self._consumer.end_offsets(found)
         for tp in found:
-            read = self._store.offsets.get((tp.topic, tp.partition))
-            self._at[tp] = begins[tp] if read is None else max(read, begins[tp])
-            self._consumer.seek(tp, self._at[tp])
+            read = self._store.offsets.get((tp.topic, tp.partition), begins[tp])
+            if read > ends[tp]:
+                raise StaleError(f"{tp.topic}/{tp.partition} is shorter than what was read of it")
+            if read < begins[tp]:
+                raise StaleError(f"{tp.topic}/{tp.partition} was cut before it was read")
+            self._at[tp] = read
+            self._consumer.seek(tp, read)
         for stage in self.stages:
             topic = stage_topic(stage)
             self.partitions[stage] = [tp.partition for tp in found if tp.topic == topic]
 
-    async def _check(self, found: Sequence[TopicPartition]) -> None:
+    async def _check_whose(self) -> None:
         cluster = str((await self._admin.describe_cluster())["cluster_id"]).encode()
         known = self._store.note(_CLUSTER)
         if known is not None and known != cluster:
@@ -91,16 +90,6 @@ class Follower:
         self._store.put_note(_CLUSTER, cluster)
         self._store.put_note(_SINKS, sinks)
         self._store.commit()
-        ends = await self._consumer.end_offsets(found)
-        begins = await self._consumer.beginning_offsets(found)
-        for tp in found:
-            read = self._store.offsets.get((tp.topic, tp.partition))
-            if read is None:
-                continue
-            if read > ends[tp]:
-                raise StaleError(f"{tp.topic}/{tp.partition} is shorter than what was read of it")
-            if read < begins[tp]:
-                raise StaleError(f"{tp.topic}/{tp.partition} was cut before it was read")
 
     async def stop(self) -> None:
         """Let go of Kafka."""
@@ -112,10 +101,9 @@ class Follower:
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
 
-    async def poll(self, timeout_ms: int = 250) -> int:
-        """Fold in what has come, durably; returns how many messages."""
-        taken = 0
-        found = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=POLL_RECORDS)
+    async def poll(self) -> None:
+        """Fold in what has come, durably."""
+        found = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
         for tp, messages in found.items():
             for message in messages:
                 if tp.topic in {REVIEW, AUDIT}:
@@ -129,14 +117,12 @@ class Follower:
                         key=message.key,
                         value=message.value,
                     )
-            taken += len(messages)
-        if taken:
+        if found:
             self._store.commit()
         for tp in self._at:
             self._at[tp] = await self._consumer.position(tp)
         async with self._moved:
             self._moved.notify_all()
-        return taken
 
     async def poll_for_ever(self) -> None:
         """What `poll` does, again and again; raises what Kafka does."""

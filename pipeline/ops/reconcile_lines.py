@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from aiokafka import AIOKafkaProducer
 
-from pipeline.core.balance import Line
+from pipeline.core.balance import OUTCOMES, Line
 from pipeline.core.fates import (
     ALL,
     EARLY_KEPT_MS,
@@ -20,12 +20,12 @@ from pipeline.core.fates import (
     Weight,
     stage_line,
 )
-from pipeline.ops.dlq_topics import read_through
 from pipeline.ops.reconcile_fold import is_fanout, sink_of
 from pipeline.ops.reconcile_store import Store
 from pipeline.settings import Settings
 from pipeline.topology import BALANCE
 from pipeline.wire.avro import Codec, UnreadableError
+from pipeline.wire.kafka import read_through
 
 ALIVE_S = 10.0
 """A reconciler whose newest line is older than this does not run, or has lost Kafka."""
@@ -137,8 +137,8 @@ class Publisher:
         *,
         clock_s: float,
         now_ms: int,
-    ) -> int:
-        """Write what is due; in Kafka when this returns. Returns how many lines."""
+    ) -> None:
+        """Write what is due; in Kafka when this returns."""
         everything = clock_s - self._all_s >= ALL_EVERY_S
         totals = everything or clock_s - self._totals_s >= TOTALS_EVERY_S
         due = [
@@ -161,7 +161,6 @@ class Publisher:
             self._all_s = clock_s
         if totals:
             self._totals_s = clock_s
-        return len(due)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,13 +209,6 @@ def shown(line: StageLine) -> Line:
     return Line(
         name=f"sink.{line.sink}{where}",
         went_in=line.accepted,
-        places={
-            "delivered": line.delivered,
-            "rejected": line.rejected,
-            "superseded": line.superseded,
-            "dead_lettered": line.dead_lettered,
-            "discarded": line.discarded,
-            "waiting": line.waiting,
-        },
+        places={place: getattr(line, place) for place in (*OUTCOMES, "waiting")},
         parked=line.parked,
     )

@@ -11,8 +11,8 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 
 from pipeline.core.fates import StageLine
-from pipeline.core.reconcile import Finding, Kind
-from pipeline.ops.reconcile_balance import balance_findings
+from pipeline.core.reconcile import Finding
+from pipeline.ops.reconcile_balance import report
 from pipeline.ops.reconcile_follow import Follower
 from pipeline.ops.reconcile_lines import make_lines, off_lines
 from pipeline.ops.reconcile_pass import compare
@@ -85,11 +85,7 @@ async def _compare(
     # What was committed before the topics' ends were asked has its results below those ends.
     off = off_lines(store, follower.stages, mark.committed, stray_before_ms=now_ms)
     lines = make_lines(store.lines, follower.stages, off)
-    findings = balance_findings(lines, off)
-    reviews = follower.reviews
-    items = reviews.settle(findings, looked=lambda f: f.kind is Kind.BALANCE, now_ms=now_ms)
-    await reviews.write(producer, items)
-    findings = reviews.standing(findings)
+    findings = await report(follower.reviews, producer, lines, off, now_ms=now_ms)
     looks = [
         await compare(settings, store, follower, producer, sink=sink, sample=sample)
         for sink in sinks

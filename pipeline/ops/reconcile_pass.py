@@ -72,9 +72,7 @@ async def compare(
             now_ms=now_ms,
             caught_up=caught_up,
         )
-    items = reviews.settle(look.findings, looked=look.looked, now_ms=now_ms)
-    await reviews.write(producer, items)
-    look.findings = reviews.standing(look.findings)
+    look.findings = await reviews.report(producer, look.findings, looked=look.looked, now_ms=now_ms)
     # After the items: what was listed is not listed again, so its mismatches must be written.
     store.commit()
     return look

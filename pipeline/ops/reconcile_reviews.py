@@ -91,6 +91,18 @@ class Reviews:
                 out[at] = out.get(at, 0) + 1
         return out
 
+    async def report(
+        self,
+        producer: AIOKafkaProducer,
+        found: Sequence[Finding],
+        *,
+        looked: Callable[[Finding], bool],
+        now_ms: int,
+    ) -> list[Finding]:
+        """Write what a look changed; returns those found that stand, as `standing` does."""
+        await self.write(producer, self.settle(found, looked=looked, now_ms=now_ms))
+        return self.standing(found)
+
     async def write(self, producer: AIOKafkaProducer, items: Sequence[Item]) -> None:
         """Put items into operations.review; they are in Kafka when this returns."""
         for future in [

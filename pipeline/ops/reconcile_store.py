@@ -19,7 +19,10 @@ topics: a lost folder costs the time to read them again.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,10 @@ _LISTS = {Index.OPEN: b"o", Index.PARKED: b"k", Index.EARLY: b"x"}
 _PLACE = struct.Struct(">iq")
 _PART = struct.Struct(">i")
 _END = b"\x00"
+_FIELDS = tuple(field.name for field in fields(Fate))
+_values = attrgetter(*_FIELDS)
+FORMAT = f"{zlib.crc32(','.join(_FIELDS).encode()):08x}"
+"""Part of the folder's name: rows are lists in the order of Fate's fields."""
 
 
 def options() -> Any:  # noqa: ANN401 - rocksdict has no types
@@ -161,17 +168,15 @@ class Store:
 
     def first_record(self, sink: str, key: str, record: int) -> int:
         """The first record at the target that was seen with that key: this one if it is new."""
-        name = b"r" + sink.encode() + _END + key.encode()
-        known = self._get(name)
+        known = self._get(_record_key(sink, key))
         if known is not None:
             return int(known)
-        self._pending[name] = b"%d" % record
+        self.put_first_record(sink, key, record)
         return record
 
-    def put_first_record(self, sink: str, key: str, record: int | None) -> None:
-        """Correct, or with None forget, the first record with that key."""
-        name = b"r" + sink.encode() + _END + key.encode()
-        self._pending[name] = None if record is None else b"%d" % record
+    def put_first_record(self, sink: str, key: str, record: int) -> None:
+        """Correct the first record with that key."""
+        self._pending[_record_key(sink, key)] = b"%d" % record
 
     # -- looking
 
@@ -240,41 +245,20 @@ def _list_key(index: Index, stage: str, fate: Fate, event_id: str) -> bytes:
     return _LISTS[index] + stage.encode() + _END + place + event_id.encode()
 
 
+def _record_key(sink: str, key: str) -> bytes:
+    return b"r" + sink.encode() + _END + key.encode()
+
+
 def _line(key: bytes) -> tuple[str, str, int]:
     stage, tenant, partition = key[1:].split(_END)
     return stage.decode(), tenant.decode(), int(partition)
 
 
 def _encode(fate: Fate) -> bytes:
-    return orjson.dumps(
-        (
-            fate.tenant,
-            fate.device_id,
-            fate.partition,
-            fate.offset,
-            fate.at_ms,
-            fate.end,
-            fate.ended_ms,
-            fate.parked,
-            fate.target_id,
-            fate.action,
-            fate.entity_id,
-        )
-    )
+    return orjson.dumps(_values(fate))
 
 
 def _decode(row: bytes) -> Fate:
-    values = orjson.loads(row)
-    return Fate(
-        tenant=values[0],
-        device_id=values[1],
-        partition=values[2],
-        offset=values[3],
-        at_ms=values[4],
-        end=None if values[5] is None else End(values[5]),
-        ended_ms=values[6],
-        parked=values[7],
-        target_id=values[8],
-        action=values[9],
-        entity_id=values[10],
-    )
+    values = dict(zip(_FIELDS, orjson.loads(row), strict=True))
+    end = values.pop("end")
+    return Fate(**values, end=None if end is None else End(end))

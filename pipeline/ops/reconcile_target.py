@@ -8,11 +8,11 @@ something else than yes and no, proves nothing: what was not looked at stays as 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol, TypeVar, runtime_checkable
 
 import httpx
@@ -54,8 +54,6 @@ class _Seen(Protocol):
     def key(self) -> str: ...
     @property
     def id(self) -> int: ...
-    @property
-    def name(self) -> str: ...
 
 
 @runtime_checkable
@@ -104,9 +102,8 @@ class Look:
             return False
         return self._listed_after is not None and int(finding.subject) > self._listed_after
 
-    def asked(self, event_ids: Sequence[str]) -> None:
-        """These were looked up."""
-        self.looked_up += len(event_ids)
+    def asked(self, event_ids: Iterable[str]) -> None:
+        """What is to be said of these is known now."""
         self._asked.update(event_ids)
 
     def scanned(self) -> None:
@@ -168,8 +165,7 @@ class Target:
             if f.kind is Kind.MISSING_AT_TARGET and (fate := store.fate(self.sink, f.subject))
         }
         # What the books no longer call delivered is not missed any more.
-        look.asked([name for name, fate in again.items() if fate.end is not End.DELIVERED])
-        look.looked_up = 0
+        look.asked(name for name, fate in again.items() if fate.end is not End.DELIVERED)
         chosen = (
             delivered(store.fates(self.sink))
             if sample is None
@@ -177,13 +173,14 @@ class Target:
         )
         known = {name: fate for name, fate in again.items() if fate.end is End.DELIVERED}
         rest = (pair for pair in chosen if pair[0] not in known)
-        for pairs in _chunks(_both(known, rest), _CHUNK):
+        for pairs in _chunks(chain(known.items(), rest), _CHUNK):
             fates = dict(pairs)
             answers = await self._ask_twice(fates)
             if isinstance(answers, Trouble):
                 look.cannot(answers)
                 return
-            look.asked(list(answers))
+            look.looked_up += len(answers)
+            look.asked(answers)
             for name, answer in answers.items():
                 if isinstance(answer, NotFound) and len(look.findings) < OPEN_MAX:
                     fate = fates[name]
@@ -258,7 +255,7 @@ class Target:
             look.cannot(Trouble(f"{self.sink} does not list its records: {text}"))
             return
         await caught_up()
-        records = [Record(key=seen.key, id=seen.id, name=seen.name) for seen in listed]
+        records = [Record(key=seen.key, id=seen.id) for seen in listed]
         lowest = int(store.note(lowest_note(self.sink)) or b"0")
         pruned = int(store.note(pruned_note(self.sink)) or b"-1")
         found = not_listed_by_us(
@@ -334,13 +331,6 @@ class Target:
 def pruned_note(sink: str) -> str:
     """Name of the note with the highest record at the target whose row was forgotten."""
     return f"pruned {sink}"
-
-
-def _both(
-    first: Mapping[str, Fate], rest: Iterator[tuple[str, Fate]]
-) -> Iterator[tuple[str, Fate]]:
-    yield from first.items()
-    yield from rest
 
 
 def _chunks(rows: Iterator[T], size: int) -> Iterator[list[T]]:

@@ -23,7 +23,7 @@ from pipeline.ops.reconcile_balance import Balance
 from pipeline.ops.reconcile_figures import Figures
 from pipeline.ops.reconcile_follow import Follower, StaleError
 from pipeline.ops.reconcile_pass import compare, compared
-from pipeline.ops.reconcile_store import Store
+from pipeline.ops.reconcile_store import FORMAT, Store
 from pipeline.ops.reconcile_upkeep import forget_old
 from pipeline.settings import Settings, SettingsError
 from pipeline.state.routes_file import load_routes
@@ -40,7 +40,7 @@ AGAIN_S = 300.0
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 """Waits before a new start; the last one repeats."""
 _LOOK_S = 0.1
-_DATABASE = "books.db"
+_DATABASE = f"books-{FORMAT}.db"
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:

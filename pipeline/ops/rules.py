@@ -235,10 +235,10 @@ async def publishing(
     try:
         await producer.start()
         yield Desk(await look(settings, detectors), producer)
-    except BaseException:
-        await kafka.abandon(producer)  # its stop() would wait for what was fenced
-        raise
-    await producer.stop()
+        await producer.stop()
+    finally:
+        # After an error its stop() would wait for what was fenced; after a stop this is nothing.
+        await kafka.abandon(producer)
 
 
 async def catch_up(

@@ -123,7 +123,7 @@ class Ledger:
                 sink, part, owner=owner, now_ms=now_ms, retention_ms=self._retention_ms
             )
             for reply, ending in zip(await self._run(FINISH_SCRIPT, call), part, strict=True):
-                said = _text(reply)
+                said = reply_text(reply)
                 if said.startswith("no "):
                     raise IllegalTransitionError(said[3:], ending.state)
                 out.append(Held(said))
@@ -158,7 +158,7 @@ class Ledger:
         more = True
         while more:
             try:
-                page.append(_text(await anext(names)).removeprefix(start))
+                page.append(reply_text(await anext(names)).removeprefix(start))
             except StopAsyncIteration:
                 more = False
             except (RedisError, OSError) as error:
@@ -184,7 +184,7 @@ class Ledger:
             return None
         except (RedisError, OSError) as error:
             raise _unavailable(error) from error
-        config = {_text(name): _text(value) for name, value in found.items()}
+        config = {reply_text(name): reply_text(value) for name, value in found.items()}
         if config.get("appendonly", "yes") != "yes":
             return (
                 "Redis keeps the delivery ledger in memory only, so a crash of Redis may "
@@ -215,12 +215,13 @@ class Ledger:
         return list(replies)
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - a reply's type depends on the client's decoding
+def reply_text(value: Any) -> str:  # noqa: ANN401 - a reply's type depends on the client's decoding
+    """A word of a reply of Redis."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _row(values: Sequence[Any]) -> Row:
-    texts = ["" if value is None else _text(value) for value in values]
+    texts = ["" if value is None else reply_text(value) for value in values]
     state, payload, attempt, fence, target_id, code, at_ms, owner, notes, *lines = texts
     try:
         newest = int(notes or 0)
@@ -246,7 +247,7 @@ def _note(line: str) -> Note:
 
 
 def _decision(reply: Sequence[Any]) -> Begin:
-    word, *values = map(_text, reply)
+    word, *values = map(reply_text, reply)
     if word == "send":
         fence, attempt = map(int, values)
         return Send(fence=fence, attempt=attempt)

@@ -18,6 +18,7 @@ from pipeline.core.detectors import MAX_VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from pathlib import Path
 
 MAX_TEXT: Final = 200
 """Longest name, label or unit, characters."""
@@ -180,6 +181,23 @@ class Fields:
     def refuse(self, name: str, why: str) -> Never:
         """Refuse a field by its name, or the mapping where the field is not there."""
         (self._values.get(name) or self._value).refuse(why)
+
+
+def read_text(path: Path, what: str, most: int, *, unreadable: str, too_long: str) -> str:
+    """The text of the file at `path`, at most `most` bytes; RulesFileError with what to do."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise RulesFileError(
+            f"The {what} {path} cannot be read ({error.strerror}): {unreadable}."
+        ) from error
+    if len(data) > most:
+        raise RulesFileError(f"The {what} {path} is over {most} bytes: {too_long}.")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RulesFileError(f"The {what} {path} is not UTF-8 text: save it as such.") from error
 
 
 def root(text: str, source: str) -> Value:

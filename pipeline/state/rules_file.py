@@ -20,7 +20,7 @@ from pipeline.core.rules import (
     SilentRule,
     StormRule,
 )
-from pipeline.state.rules_fields import Fields, RulesFileError, Value, root
+from pipeline.state.rules_fields import Fields, RulesFileError, Value, read_text, root
 from pipeline.state.rules_metrics import (
     MAX_SAMPLES,
     Plan,
@@ -71,22 +71,13 @@ def load(path: Path, detectors: Sequence[Detector] | None = None) -> Rules:
 
 def read(path: Path) -> str:
     """The text of the file at `path`; RulesFileError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise RulesFileError(
-            f"The rules file {path} cannot be read ({error.strerror}): name one that can, or "
-            f"set FIELDLINE_RULES_FILE to it."
-        ) from error
-    if len(data) > MAX_BYTES:
-        raise RulesFileError(f"The rules file {path} is over {MAX_BYTES} bytes: split it.")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RulesFileError(
-            f"The rules file {path} is not UTF-8 text: save it as such."
-        ) from error
+    return read_text(
+        path,
+        "rules file",
+        MAX_BYTES,
+        unreadable="name one that can, or set FIELDLINE_RULES_FILE to it",
+        too_long="split it",
+    )
 
 
 def parse(text: str, source: str, detectors: Sequence[Detector] | None = None) -> Rules:

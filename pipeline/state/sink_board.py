@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 
 from pipeline.core.breaker import Shared
 from pipeline.core.ratelimit import MAX_ASK, Limits, Rate
+from pipeline.state.ledger import reply_text
 
 PATIENCE_S: Final = 1.0
 """Longest wait for Redis; after that the local decision holds."""
@@ -141,7 +142,7 @@ class SinkBoard:
         reply = await self._run(_READ, [self._breaker, self._pause], [])
         if reply is None:
             return None
-        serial, is_open, left_us, openings, owner, reason, pause_ms = (_text(r) for r in reply)
+        serial, is_open, left_us, openings, owner, reason, pause_ms = (reply_text(r) for r in reply)
         return Shared(
             serial=int(serial),
             is_open=is_open == "1",
@@ -159,7 +160,7 @@ class SinkBoard:
         """
         arguments = [self._owner, _micros(for_s), openings, reason[:_MAX_TEXT]]
         reply = await self._run(_OPENED, [self._breaker, self._probe], arguments)
-        return None if reply is None else int(_text(reply))
+        return None if reply is None else int(reply_text(reply))
 
     async def closed(self, serial: int) -> bool | None:
         """The opening with this number is over. False where a newer one counts. Ends our probe."""
@@ -200,7 +201,7 @@ class SinkBoard:
         )
         if reply is None:
             return None
-        waits = [int(_text(wait)) / 1e6 for wait in reply]
+        waits = [int(reply_text(wait)) / 1e6 for wait in reply]
         later = dict.fromkeys(wants, max(waits, default=0.0) or PATIENCE_S)
         return {**later, **dict(zip(asked, waits, strict=True))}
 
@@ -223,7 +224,3 @@ def _micros(seconds: float) -> int:
 
 def _said(reply: Any) -> bool | None:  # noqa: ANN401 - replies have no type
     return None if reply is None else reply == 1
-
-
-def _text(value: Any) -> str:  # noqa: ANN401 - a reply's type depends on the client's decoding
-    return value.decode() if isinstance(value, bytes) else str(value)

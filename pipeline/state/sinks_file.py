@@ -15,7 +15,7 @@ from pipeline.core.breaker import BreakerPolicy
 from pipeline.core.retry import RetryPolicy
 from pipeline.core.sinks import RetryClass, SinkPolicy
 from pipeline.settings import Settings, SettingsError
-from pipeline.state.rules_fields import Fields, RulesFileError, Value, root
+from pipeline.state.rules_fields import Fields, RulesFileError, Value, read_text, root
 
 MAX_BYTES: Final = 262_144
 """Largest sinks' file that is read."""
@@ -29,7 +29,7 @@ _CODES: Final = re.compile(r"[A-Za-z0-9_.:*?\[\]!-]{1,100}")
 Read = Callable[[Value], Any]
 
 
-def _seconds(least: float, most: float) -> Read:
+def _number(least: float, most: float) -> Read:
     return lambda value: value.number(least, most)
 
 
@@ -42,33 +42,33 @@ def _rate(value: Value) -> float | None:
 
 
 RETRY: Final[Mapping[str, Read]] = {
-    "base_s": _seconds(0.001, _DAY_S),
-    "cap_s": _seconds(0.001, _DAY_S),
+    "base_s": _number(0.001, _DAY_S),
+    "cap_s": _number(0.001, _DAY_S),
     "max_attempts": _whole(1, 10_000),
-    "max_elapsed_s": _seconds(0, 366 * _DAY_S),
-    "retry_after_cap_s": _seconds(0, _DAY_S),
-    "request_s": _seconds(0.001, _DAY_S),
-    "settle_s": _seconds(0.001, _DAY_S),
+    "max_elapsed_s": _number(0, 366 * _DAY_S),
+    "retry_after_cap_s": _number(0, _DAY_S),
+    "request_s": _number(0.001, _DAY_S),
+    "settle_s": _number(0.001, _DAY_S),
 }
 CLASS: Final[Mapping[str, Read]] = {
     name: RETRY[name] for name in ("base_s", "cap_s", "max_attempts", "max_elapsed_s")
 }
 BREAKER: Final[Mapping[str, Read]] = {
     "failures": _whole(1, 10_000),
-    "open_s": _seconds(0.001, _DAY_S),
-    "cap_s": _seconds(0.001, _DAY_S),
+    "open_s": _number(0.001, _DAY_S),
+    "cap_s": _number(0.001, _DAY_S),
 }
 SINK: Final[Mapping[str, Read]] = {
     "retention_days": _whole(1, 3_660),
-    "park_after_s": _seconds(0, _DAY_S),
+    "park_after_s": _number(0, _DAY_S),
     "in_hand": _whole(1, 100_000),
     "lanes": _whole(1, 1_000),
     "tenant_lanes": _whole(1, 1_000),
     "rate_per_s": _rate,
     "tenant_rate_per_s": _rate,
-    "burst_s": _seconds(0, 3_600),
-    "retry_share": _seconds(0, 1),
-    "retry_floor_per_s": _seconds(0.01, 1e6),
+    "burst_s": _number(0, 3_600),
+    "retry_share": _number(0, 1),
+    "retry_floor_per_s": _number(0.01, 1e6),
 }
 
 
@@ -112,20 +112,15 @@ def load_sinks(path: Path) -> Mapping[str, SinkFields]:
     SettingsError with one sentence where the file cannot be read or used.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        text = data.decode("utf-8")
-    except OSError as error:
-        raise SettingsError(
-            f"The sinks' file {path} cannot be read ({error.strerror}): "
-            "set FIELDLINE_SINKS_FILE to a readable file."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(
-            f"The sinks' file {path} is not UTF-8 text: save it as such."
-        ) from error
-    if len(data) > MAX_BYTES:
-        raise SettingsError(f"The sinks' file {path} is over {MAX_BYTES} bytes: shorten it.")
+        text = read_text(
+            path,
+            "sinks' file",
+            MAX_BYTES,
+            unreadable="set FIELDLINE_SINKS_FILE to a readable file",
+            too_long="shorten it",
+        )
+    except RulesFileError as error:
+        raise SettingsError(str(error)) from error
     return parse_sinks(text, str(path))
 
 

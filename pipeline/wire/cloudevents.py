@@ -23,18 +23,27 @@ def trace_parent(event_id: str) -> str:
     return f"00-{digest[:32]}-{digest[32:48]}-01"
 
 
+def instant(time_ms: int) -> str | None:
+    """RFC 3339 in UTC, with milliseconds; None where a device's clock is beyond any calendar."""
+    try:
+        time = datetime.fromtimestamp(time_ms / 1000, tz=UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def headers(event: BusinessEvent) -> dict[str, bytes]:
-    """ce_* and traceparent headers of `event`; times are RFC 3339 in UTC."""
-    occurred = datetime.fromtimestamp(event.occurred_at_ms / 1000, tz=UTC)
+    """ce_* and traceparent headers of `event`; no ce_time where it is beyond any calendar."""
     texts = {
         "ce_specversion": "1.0",
         "ce_id": event.id,
         "ce_source": f"/fieldline/{event.tenant}",
         "ce_type": event.type,
         "ce_subject": event.device_id,
-        "ce_time": occurred.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "ce_partitionkey": event.device_id,
         "content-type": "application/avro",
         "traceparent": trace_parent(event.id),
     }
+    if (occurred := instant(event.occurred_at_ms)) is not None:
+        texts["ce_time"] = occurred
     return {name: text.encode() for name, text in texts.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -28,6 +28,9 @@ CLIENT = "fieldline"
 KNOWN_S = 15.0
 """Longest wait until the brokers know a topic."""
 _CLOSE_S = 1.0
+
+Progress = Callable[[str, int, int], None]
+"""Called with a topic, the messages read so far, and how many there are in all."""
 
 
 def compression() -> str | None:
@@ -150,25 +153,45 @@ async def topic_partitions(
     return out
 
 
-async def read_all(settings: Settings, topic: str) -> list[Any]:
-    """Every message of `topic` up to its end now, in order within a partition.
+async def read_through(
+    settings: Settings, topic: str, *, since_ms: int | None = None, progress: Progress | None = None
+) -> AsyncIterator[Any]:
+    """Every message of `topic`, in order within a partition, holding one fetch at a time.
 
-    For topics that fit into memory: dead letters, and what tests look at.
+    From `since_ms` (Unix epoch, UTC) by the messages' own time stamps where it is given.
+    LookupError where there is no such topic; KafkaError as the client raises it.
     """
     reader = consumer(settings)
     try:
         await reader.start()
         partitions = await topic_partitions(reader, [topic])
         reader.assign(partitions)
-        await reader.seek_to_beginning(*partitions)
         ends = await reader.end_offsets(partitions)
-        out: list[Any] = []
-        while any([await reader.position(tp) < ends[tp] for tp in partitions]):
-            for messages in (await reader.getmany(timeout_ms=200)).values():
-                out.extend(messages)
-        return out
+        at = await reader.beginning_offsets(partitions)
+        if since_ms is not None:
+            found = await reader.offsets_for_times(dict.fromkeys(partitions, max(0, since_ms)))
+            at = {tp: found[tp].offset if found.get(tp) else ends[tp] for tp in partitions}
+        for tp in partitions:
+            reader.seek(tp, at[tp])
+        starts, total = dict(at), sum(ends[tp] - at[tp] for tp in partitions)
+        while any(at[tp] < ends[tp] for tp in partitions):
+            if progress is not None:
+                progress(topic, sum(at[tp] - starts[tp] for tp in partitions), total)
+            for tp, messages in (await reader.getmany(timeout_ms=200)).items():
+                for message in messages:
+                    if message.offset < ends[tp]:
+                        yield message
+            # Transaction markers have offsets and are no messages: the position counts.
+            at = {tp: await reader.position(tp) for tp in partitions}
+        if progress is not None:
+            progress(topic, total, total)
     finally:
         await reader.stop()
+
+
+async def read_all(settings: Settings, topic: str) -> list[Any]:
+    """The same as a list: for topics that fit into memory."""
+    return [message async for message in read_through(settings, topic)]
 
 
 async def abandon(client: AIOKafkaProducer) -> None:

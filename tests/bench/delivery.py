@@ -30,9 +30,11 @@ from pipeline.wire import kafka
 from tests.bench import delivery_report
 from tests.bench.broker import Broker
 from tests.bench.command import attempt, parser, repeats
+from tests.bench.delivery_report import BARE
 from tests.bench.delivery_world import MODES, Mode, World, event
 from tests.bench.measure import watch_output
 from tests.bench.process import Process, others_s
+from tests.bench.report import OURS
 from tests.bench.screen import Screen
 from tests.sandbox import Fault, sandbox
 
@@ -111,12 +113,12 @@ class Bench:
         with self._screen.doing(f"{mode.name}: writing {count:,} events", 1):
             await self._world.load(count, DEVICES)
         for turn in range(1, self._repeats + 1):
-            for engine, one in (("fieldline", self._ours), ("httpx", self._bare)):
+            for engine, one in ((OURS, self._ours), (BARE, self._bare)):
                 what = f"{mode.name}: {engine}, run {turn} of {self._repeats}"
                 with self._screen.doing(what, count) as tell:
                     self.found.runs.append(await one(mode, count, tell))
                 one_more()
-        ours = [r.events_per_s for r in self.found.runs if r.mode == mode.name and r.peak_rss_mb]
+        ours = [r.events_per_s for r in self.found.runs if r.mode == mode.name and r.engine == OURS]
         rate = statistics.median(ours) / 2
         with self._screen.doing(f"{mode.name}: {rate:,.0f} events/s for {PACED_S:.0f} s", 1):
             self.found.latency[mode.name] = await self._paced(mode, rate)
@@ -145,7 +147,7 @@ class Bench:
         await world.check(count)
         moved = max(1.0, seen.done_last - seen.done_first)
         return Run(
-            engine="fieldline",
+            engine=OURS,
             mode=mode.name,
             events=count,
             events_per_s=seen.rate,
@@ -164,7 +166,7 @@ class Bench:
         argv = (sys.executable, "-m", "tests.bench.bare_http", *numbers)
         pids = (*self._world.broker.pids, self._world.box.pid)
         began, others = time.monotonic(), others_s(*pids)
-        with Process(self._world.broker.root, "httpx", argv, self._world.box.env) as process:
+        with Process(self._world.broker.root, BARE, argv, self._world.box.env) as process:
             cpu = 0.0
             while process.wait(0) is None:
                 if time.monotonic() - began > ANSWER_S:
@@ -175,7 +177,7 @@ class Bench:
         elsewhere = (others_s(*pids) - others - cpu) / (time.monotonic() - began)
         await self._world.check(count)
         return Run(
-            engine="httpx",
+            engine=BARE,
             mode=mode.name,
             events=count,
             events_per_s=got["events"] / got["seconds"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,13 +12,13 @@ from rich.table import Table
 
 from tests.bench.broker import ROOT
 from tests.bench.delivery_world import MODES
-from tests.bench.report import merge, warn_cores
+from tests.bench.report import OURS, merge, warn_cores
 
 if TYPE_CHECKING:
     from tests.bench.delivery import Found
 
 FILE = ROOT / "delivery.json"
-OURS, BARE = "fieldline", "httpx"
+BARE = "httpx"
 
 
 def medians(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -61,7 +62,7 @@ def keep(found: Mapping[str, Any], *, quick: bool) -> None:
 
 def show(console: Console, found: Found) -> None:
     """The tables, of whatever was measured."""
-    runs = [{name: getattr(run, name) for name in run.__slots__} for run in found.runs]
+    runs = [asdict(run) for run in found.runs]
     table = Table(
         title="delivery: events/s from a full topic to their results",
         caption="(events a request x requests at once); round trips: Redis reads per event; "

@@ -34,6 +34,7 @@ from tests.bench.command import attempt, parser
 from tests.bench.process import others_s
 from tests.bench.publish import PublishPlan
 from tests.bench.screen import Screen
+from tests.waiting import first
 
 MESSAGES_PER_S = 5_000
 READINGS_PER_MESSAGE = 20
@@ -42,6 +43,8 @@ SETTLE_SAMPLES = 25
 """Samples of each device before the first breach: five seconds."""
 ENOUGH = 0.9
 """Share of the breaches that must have made an event for the figures to count."""
+_QUIET_S = 0.25
+"""The bridge has written all where nothing came for so long: five times its linger."""
 _NS_PER_MS = 1_000_000
 
 
@@ -148,21 +151,18 @@ def latencies(journal: Path, heard: Heard) -> list[float]:
 
 async def drained(broker: Broker) -> None:
     """Until the worker has taken all that the bridge wrote, and the bridge writes no more."""
-    deadline = time.monotonic() + WAIT_S
     last: dict[int, int] = {}
     async with broker.watch(READINGS) as ends:
-        while True:
-            now = await ends.now()
-            if (
-                now == last
-                and any(now.values())
-                and not await broker.lag(ours.GROUP, now, READINGS)
-            ):
-                return
-            last = now
-            if time.monotonic() > deadline:
-                raise BenchError(f"The worker did not catch up: see {broker.root}/log.")
-            await asyncio.sleep(0.25)
+
+        async def caught_up() -> bool:
+            nonlocal last
+            before, last = last, await ends.now()
+            if last != before or not any(last.values()):
+                return False
+            return not await broker.lag(ours.GROUP, last, READINGS)
+
+        if not await first(caught_up, within_s=WAIT_S, every_s=_QUIET_S):
+            raise BenchError(f"The worker did not catch up: see {broker.root}/log.")
 
 
 def show(console: Console, result: dict[str, Any]) -> None:

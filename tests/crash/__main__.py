@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
-import os
 import secrets
-import signal
 import sys
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
-from infra.local.part import StackError
-from infra.local.stack import clean
 from tests.crash import table
+from tests.crash.command import alone, perform
 from tests.crash.plan import Plan, make_plan
 from tests.crash.progress import counting
 from tests.crash.runner import Outcome, Runner
@@ -28,17 +24,12 @@ from tests.crash.runner import Outcome, Runner
 ROOT: Final = Path(".local/crash")
 OUT: Final = Path(".local/crash.json")
 MOST_ROUNDS: Final = 1_000
-OTHERS: Final = ("KAFKA_", "FIELDLINE_")
-"""Settings of another pipeline: this suite kills its broker, so it has one of its own."""
 
 
 def main() -> int:
     """Run the suite; returns the exit code."""
     asked = _arguments()
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for name in [name for name in os.environ if name.startswith(OTHERS)]:
-        del os.environ[name]
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the broker is away on purpose
+    console = alone()
     plan = make_plan(asked.seed, asked.rounds)
     console.print(
         f"{asked.rounds} rounds with seed {asked.seed}; again with: --rounds "
@@ -46,23 +37,19 @@ def main() -> int:
     )
     for line in plan.lines():
         console.print(line, markup=False, highlight=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        clean(asked.root)
-        asked.root.mkdir(parents=True, exist_ok=True)
-        outcome = _run(asked.root, plan, console)
-    except StackError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("Ended before it was through.\n")
-        return 130
-    table.show(outcome, console)
-    table.save(outcome, asked.out)
-    console.print(
-        f"{'Nothing lost, doubled or wrong' if outcome.ok else 'FAILED'}; see {asked.out}."
+
+    def show(outcome: Outcome) -> None:
+        table.show(outcome, console)
+        table.save(outcome, asked.out)
+
+    return perform(
+        asked.root,
+        lambda: _run(asked.root, plan, console),
+        show,
+        well="Nothing lost, doubled or wrong",
+        out=asked.out,
+        console=console,
     )
-    return 0 if outcome.ok else 1
 
 
 def _run(root: Path, plan: Plan, console: Console) -> Outcome:

@@ -18,6 +18,7 @@ from pipeline.wire import kafka
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.records import decode_deduplicated
 from tests.crash.tail import AWAY_S, tail
+from tests.waiting import first
 
 GROUP: Final = "fieldline-detect"
 STABLE: Final = "Stable"
@@ -89,34 +90,25 @@ class Follower:
 
     async def until(self, ends: Mapping[int, int], deadline_s: float) -> bool:
         """Whether everything up to `ends` came out within `deadline_s` seconds."""
-        deadline = time.monotonic() + deadline_s
-        while not self.seen.covers(ends):
-            if time.monotonic() > deadline:
-                return False
-            await asyncio.sleep(0.02)
-        return True
+        return bool(await first(lambda: self.seen.covers(ends), within_s=deadline_s))
 
     async def until_stable(self, members: int, deadline_s: float) -> bool:
         """Whether the group, asked from now on, had so many members and no rebalance in time."""
         since = time.monotonic()
-        while (
-            self.members.asked_s < since
-            or self.members.state != STABLE
-            or self.members.count != members
-        ):
-            if time.monotonic() > since + deadline_s:
-                return False
-            await asyncio.sleep(0.02)
-        return True
+
+        def stable() -> bool:
+            now = self.members
+            return now.asked_s >= since and now.state == STABLE and now.count == members
+
+        return bool(await first(stable, within_s=deadline_s))
 
     async def until_committed(self, ends: Mapping[int, int], deadline_s: float) -> bool:
         """Whether everything up to `ends` was committed within `deadline_s` seconds."""
-        deadline = time.monotonic() + deadline_s
-        while any(self.last.get(p, 0) <= offset for p, offset in ends.items()):
-            if time.monotonic() > deadline:
-                return False
-            await asyncio.sleep(0.05)
-        return True
+
+        def committed() -> bool:
+            return all(self.last.get(p, 0) > offset for p, offset in ends.items())
+
+        return bool(await first(committed, within_s=deadline_s))
 
     def _take(self, message: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         try:

@@ -1,4 +1,4 @@
-"""Real detect workers, kept alive, and the ways to hurt them."""
+"""Real workers of one role, kept alive, and the ways to hurt them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 from infra.local import processes
 from infra.local.part import Command
 from infra.local.processes import Child
 from infra.local.supervisor import FIRST_PAUSE_S, GRACE_S, because
-
-ROLE: Final = "detect"
 
 
 class _Member:
@@ -34,14 +31,17 @@ class _Member:
 
 
 class Group:
-    """Workers `fieldline worker detect --instance N` in one consumer group.
+    """Workers `fieldline worker ROLE --instance N` in one consumer group.
 
     One that ends unasked is started again after FIRST_PAUSE_S, as the product's supervisor
     does for the first death; that one waits longer for a worker that keeps dying, which
     here would say how often we killed it. Methods block; they belong to one thread at a time.
     """
 
-    def __init__(self, root: Path, env: Mapping[str, str], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, role: str, root: Path, env: Mapping[str, str], say: Callable[[str], None]
+    ) -> None:
+        self.role = role
         self.restarts: Counter[str] = Counter()
         """How often a worker was started again, by why it had ended."""
         self._root = root.absolute()
@@ -121,13 +121,13 @@ class Group:
 
     def folder(self, number: int) -> Path:
         """Where a worker keeps its tables."""
-        return Path(self._env["FIELDLINE_DATA_DIR"]) / f"{ROLE}-{number}"
+        return Path(self._env["FIELDLINE_DATA_DIR"]) / f"{self.role}-{number}"
 
     def _spawn(self, number: int) -> Child:
         fieldline = str(Path(sys.executable).with_name("fieldline"))
-        argv = (fieldline, "worker", ROLE, "--instance", str(number))
+        argv = (fieldline, "worker", self.role, "--instance", str(number))
         command = Command(argv=argv, env=self._env)
-        return processes.spawn(self._root, f"{ROLE}-{number}", processes.WORKER, command)
+        return processes.spawn(self._root, f"{self.role}-{number}", processes.WORKER, command)
 
     def _keep(self, number: int, member: _Member) -> None:
         while True:
@@ -146,10 +146,10 @@ class Group:
         if pid in self._struck:
             self.restarts["killed by a fault"] += 1
             return
-        log = self._root / "log" / f"{ROLE}-{number}.log"
+        log = self._root / "log" / f"{self.role}-{number}.log"
         why = f"ended by itself with code {code}{because(log)}"
         self.restarts[why] += 1
-        self._say(f"     worker {number} {why}; starting it again")
+        self._say(f"     {self.role} {number} {why}; starting it again")
 
     @staticmethod
     def _join_thread(member: _Member) -> None:

@@ -12,16 +12,15 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pipeline.core.telemetry import Sample, pack
 from pipeline.settings import Settings
 from pipeline.topology import READINGS
-from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
 from pipeline.wire.records import encode_batch
 from tests.crash.devices import BUSY, Device, fleet
+from tests.crash.producer import Renewed
 
 TICK_S: Final = 0.06
 """One message to each partition in so many seconds: the grain of every measured pause."""
@@ -145,7 +144,7 @@ class Load:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._idle = asyncio.Event()
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = Renewed(settings, client_id="crash-load")
         self.journal = Journal()
 
     async def run(self) -> None:
@@ -162,7 +161,7 @@ class Load:
                 await self._send({p: self._bridges.next(p, self._now_ms) for p in partitions})
                 await asyncio.sleep(max(0.0, begun + TICK_S - time.monotonic()))
         finally:
-            await self._drop()
+            await self._producer.drop()
 
     async def hold(self) -> None:
         """Stop the flow; returns when all that was sent is acknowledged."""
@@ -187,7 +186,7 @@ class Load:
         left = {p: (encode_batch(self._codec, pack(s)), s) for p, s in messages.items()}
         while True:
             try:
-                client = self._producer or await self._connect()
+                client = await self._producer.get()
                 futures = {
                     p: await client.send(
                         READINGS, key=samples[0].device_id.encode(), value=value, partition=p
@@ -209,20 +208,5 @@ class Load:
                 return
             # What is left may be in the log or not: as a bridge does, send it once more.
             self.journal.again += len(left)
-            await self._drop()
+            await self._producer.drop()
             await asyncio.sleep(_AWAY_S)
-
-    async def _connect(self) -> AIOKafkaProducer:
-        client = kafka.producer(self._settings, client_id="crash-load")
-        try:
-            await client.start()
-        except BaseException:
-            await kafka.abandon(client)
-            raise
-        self._producer = client
-        return client
-
-    async def _drop(self) -> None:
-        if self._producer is not None:
-            await kafka.abandon(self._producer)
-            self._producer = None

@@ -32,6 +32,7 @@ from tests.crash.model import Verdict
 from tests.crash.pauses import Round
 from tests.crash.plan import Fault, Kind, Plan, Wait
 from tests.crash.truth import events_by_the_log
+from tests.waiting import first
 
 WINDOW: Final = 64
 """Dedup window of the run: narrow, so that a short run goes past it often."""
@@ -111,7 +112,7 @@ class Runner:
         }
         os.environ.update(env)  # the checker's settings are the workers'
         settings = Settings()
-        self._group = Group(self._root, env, self._say)
+        self._group = Group("detect", self._root, env, self._say)
         try:
             await _make_topics(settings)
             await self._disturb(settings)
@@ -217,10 +218,12 @@ class Runner:
         if not await self._follower.until_stable(members, deadline_s):
             return False
         before, sent = dict(self._load.journal.ends), self._load.journal.ends
-        while any(sent.get(p, -1) <= before.get(p, -1) for p in range(PARTITIONS)):
-            if time.monotonic() > deadline:
-                return False
-            await asyncio.sleep(0.02)
+
+        def sends() -> bool:
+            return all(sent.get(p, -1) > before.get(p, -1) for p in range(PARTITIONS))
+
+        if not await first(sends, within_s=deadline - time.monotonic()):
+            return False
         return await self._follower.until(dict(sent), deadline - time.monotonic())
 
     async def _settle(self) -> None:

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
-import os
 import secrets
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +16,7 @@ from typing import Final
 
 from rich.console import Console
 
-from infra.local.part import StackError
-from infra.local.stack import clean
+from tests.crash.command import alone, perform
 from tests.crash.progress import counting
 from tests.faults import table
 from tests.faults.plan import OUTAGE_S, Plan, make_plan
@@ -30,18 +26,12 @@ ROOT: Final = Path(".local/faults")
 OUT: Final = Path(".local/faults.json")
 MOST_FAULTS: Final = 10_000
 MOST: Final = 1_000.0
-OTHERS: Final = ("KAFKA_", "FIELDLINE_", "REDIS_", "TRYTON_", "WEBHOOK_")
-"""Settings of another pipeline: this suite kills and empties its parts, so it has its own."""
 
 
 def main() -> int:
     """Run the suite; returns the exit code."""
     asked = _arguments()
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for name in [name for name in os.environ if name.startswith(OTHERS)]:
-        del os.environ[name]
-    for name in ("aiokafka", "asyncio"):  # the broker is away on purpose, clients hang up
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    console = alone()
     plan = make_plan(asked.seed, asked.faults, short=asked.short, outage_s=asked.outage)
     form = "--short" if asked.short else f"--faults {asked.faults} --outage {asked.outage:g}"
     console.print(
@@ -51,23 +41,19 @@ def main() -> int:
         for fault in plan.faults:
             console.print(fault.line(), markup=False, highlight=False)
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        clean(asked.root)
-        asked.root.mkdir(parents=True, exist_ok=True)
-        outcome = _run(asked, plan, console)
-    except StackError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("Ended before it was through.\n")
-        return 130
-    table.show(outcome, console)
-    table.save(outcome, asked.out)
-    console.print(
-        f"{'Nothing lost, doubled or out of order' if outcome.ok else 'FAILED'}; see {asked.out}."
+
+    def show(outcome: Outcome) -> None:
+        table.show(outcome, console)
+        table.save(outcome, asked.out)
+
+    return perform(
+        asked.root,
+        lambda: _run(asked, plan, console),
+        show,
+        well="Nothing lost, doubled or out of order",
+        out=asked.out,
+        console=console,
     )
-    return 0 if outcome.ok else 1
 
 
 def _run(asked: argparse.Namespace, plan: Plan, console: Console) -> Outcome:

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Final
 
 from tests.faults.checker import Struck
-from tests.faults.follow import Follower, until
+from tests.faults.follow import Follower
 from tests.faults.load import Load
 from tests.faults.plan import Fault, Kind
 from tests.faults.strikes import Strike, Way
 from tests.faults.world import ERP, World
+from tests.waiting import first
 
 WARM_S: Final = 30.0
 SHORT_WARM_S: Final = 6.0
@@ -70,7 +71,7 @@ class Acts:
 
     async def strike(self, fault: Fault) -> Struck | None:
         """Let one fault strike; None where nobody walked into it."""
-        struck = Struck(number=fault.number, kind=fault.kind, begun_ms=now_ms())
+        struck = Struck(kind=fault.kind, begun_ms=now_ms())
         if fault.strike is not None:
             return await self._by_proxy(struck, fault.strike)
         if fault.kind is Kind.REPLAY and not self.to_replay():
@@ -108,7 +109,7 @@ class Acts:
         """Over once as many requests are hit as should be."""
         proxy = self._world.proxy
         armed = await proxy.arm(strike)
-        if not await until(armed.spent.is_set, STRIKE_S):
+        if not await first(armed.spent.is_set, within_s=STRIKE_S):
             await proxy.lift(armed)
         struck.ended_ms = now_ms()
         struck.keys, struck.hits = armed.keys, armed.hits
@@ -189,7 +190,7 @@ class Acts:
         begun = len(self._load.sent)
         self._world.devices.poison(device)
         try:
-            return await until(lambda: self._refused(device, begun), POISON_S)
+            return bool(await first(lambda: self._refused(device, begun), within_s=POISON_S))
         finally:
             self._world.devices.mend()
             self._load.next(device, device)
@@ -216,7 +217,9 @@ class Acts:
         before = len(self._load.sent)
         self._load.next(device)
         self._load.unreadable(device)
-        return await until(lambda: any(not s.event_id for s in self._load.sent[before:]), STRIKE_S)
+        sent = self._load.sent
+        written = await first(lambda: any(not s.event_id for s in sent[before:]), within_s=STRIKE_S)
+        return bool(written)
 
     async def _replay(self, fault: Fault) -> bool:
         del fault

@@ -72,7 +72,6 @@ class Told:
 class Struck:
     """A fault that came about: when, and which events' requests it hit, where that is known."""
 
-    number: int
     kind: Kind
     begun_ms: int
     ended_ms: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from pipeline.settings import Settings
@@ -66,17 +66,6 @@ class Follower:
             elif now > min(begun + deadline_s, quiet_since + QUIET_S):
                 return False
         return True
-
-
-async def until(done: Callable[[], Any], deadline_s: float) -> bool:
-    """Whether it was so within `deadline_s` seconds."""
-    deadline = time.monotonic() + deadline_s
-    while True:
-        if done():
-            return True
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(_LOOK_S)
 
 
 async def dead_letters(settings: Settings, sink: str) -> dict[str, list[bytes]]:

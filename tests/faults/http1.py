@@ -47,7 +47,7 @@ class Message:
     def keeps_open(self) -> bool:
         """Whether another message may follow on the connection (RFC 9112, section 9.3)."""
         wish = _field(self.head, b"connection").lower()
-        old = self.head.split(b"\r\n", 1)[0].find(b"HTTP/1.0") >= 0
+        old = b"HTTP/1.0" in self.head.split(b"\r\n", 1)[0]
         return not self.to_end and b"close" not in wish and (not old or b"keep-alive" in wish)
 
     @property

@@ -12,16 +12,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pipeline.core.events import BusinessEvent, Severity, Source, episode_id, tenant_of
 from pipeline.settings import Settings
 from pipeline.topology import READINGS, sink_topic
-from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
 from pipeline.wire.cloudevents import headers
 from pipeline.wire.records import encode_event
+from tests.crash.producer import Renewed
 from tests.faults.checker import Sent
 
 BURST: Final = 0.3
@@ -47,7 +46,6 @@ class Load:
         journal: Path,
     ) -> None:
         self.sent: list[Sent] = []
-        self.again = 0
         self._settings = settings
         self._sinks = tuple(sinks)
         self._devices = tuple(devices)
@@ -56,7 +54,7 @@ class Load:
         self._run = f"{seed}-{time.time_ns()}"
         self._journal = journal
         self._codec = Codec()
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = Renewed(settings, client_id="faults-load")
         self._number = 0
         self._next: list[str] = []
         self._poison: list[str] = []
@@ -84,7 +82,7 @@ class Load:
                     journal.write(json.dumps(asdict(sent) | {"payload": sent.payload.hex()}) + "\n")
                     await asyncio.sleep(max(0.0, begun + 1 / self._per_s - time.monotonic()))
             finally:
-                await self._drop()
+                await self._producer.drop()
 
     async def hold(self) -> None:
         """Stop the flow; returns when all that was sent is acknowledged."""
@@ -161,28 +159,12 @@ class Load:
         left = list(sinks)
         while left:
             with suppress(KafkaError, OSError):
-                client = self._producer or await self._connect()
+                client = await self._producer.get()
                 for sink in tuple(left):
                     await client.send_and_wait(
                         sink_topic(sink), key=device.encode(), value=value, headers=given
                     )
                     left.remove(sink)
                 return
-            self.again += 1
-            await self._drop()
+            await self._producer.drop()
             await asyncio.sleep(AWAY_S)
-
-    async def _connect(self) -> AIOKafkaProducer:
-        client = kafka.producer(self._settings, client_id="faults-load")
-        try:
-            await client.start()
-        except BaseException:
-            await kafka.abandon(client)
-            raise
-        self._producer = client
-        return client
-
-    async def _drop(self) -> None:
-        if self._producer is not None:
-            await kafka.abandon(self._producer)
-            self._producer = None

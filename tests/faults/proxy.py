@@ -47,7 +47,6 @@ class Armed:
     number: int
     strike: Strike
     hits: int = 0
-    at_ms: list[int] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     """Idempotency keys in the requests that were struck."""
     spent: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,7 +62,6 @@ class Armed:
     def hit(self, request: Message) -> None:
         """Count one."""
         self.hits += 1
-        self.at_ms.append(int(time.time() * 1000))
         self.keys.update(request.keys)
         if self.hits == self.strike.times:
             self.spent.set()

@@ -16,10 +16,11 @@ from infra.local.part import StackError
 from tests.faults import checker
 from tests.faults.acts import Acts
 from tests.faults.checker import Evidence, Finding, Order, Struck
-from tests.faults.follow import Follower, dead_letters, until
+from tests.faults.follow import Follower, dead_letters
 from tests.faults.load import Load
 from tests.faults.plan import Kind, Plan
 from tests.faults.world import ERP, OTHER, SINKS, World
+from tests.waiting import first
 
 READY_S: Final = 90.0
 """Longest wait for the first result of each sink."""
@@ -126,7 +127,8 @@ class Runner:
         """Fault after fault, once everything flows."""
         self._step("workers", 0)
         told = self._follower.told
-        if not await until(lambda: _ended(tasks) or all(told[s] for s in SINKS), READY_S):
+        begun = await first(lambda: _ended(tasks) or all(told[s] for s in SINKS), within_s=READY_S)
+        if not begun:
             absent = " or ".join(sink for sink in SINKS if not told[sink])
             raise StackError(
                 f"The workers delivered nothing to {absent} in {READY_S:.0f} s: look into the "
@@ -164,8 +166,8 @@ class Runner:
             code, said = await self._world.replay(dead)
             if code:
                 stalled.append(f"the last replay ended with code {code}: {said}")
-            elif not await until(
-                lambda: all(len(told[e]) > n for e, n in before.items()), SETTLE_S
+            elif not await first(
+                lambda: all(len(told[e]) > n for e, n in before.items()), within_s=SETTLE_S
             ):
                 stalled.append("the last replay: not all have a new result")
         self._outcome.stalled = stalled

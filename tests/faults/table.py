@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +10,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.report import host
 from tests.faults.checker import Finding, Flaw
 from tests.faults.plan import Kind
 from tests.faults.runner import Outcome
@@ -130,12 +129,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             {"flaw": f.flaw.value, "kind": f.kind and f.kind.value, "text": f.text}
             for f in found[:KEPT]
         ],
-        "host": {
-            "system": f"{platform.system()} {platform.release()}",
-            "machine": platform.machine(),
-            "python": platform.python_version(),
-            "cpus": os.cpu_count(),
-        },
+        "host": host(),
         "seconds": round(outcome.seconds, 1),
     }
 

@@ -18,7 +18,7 @@ from typing import Final
 
 import redis.asyncio as redis
 
-from infra.local import ports
+from infra.local import outside, ports
 from infra.local.stack import Stack
 from infra.local.tryton import DATABASE, Tryton
 from pipeline.core.registry import DeviceRecord
@@ -27,9 +27,9 @@ from pipeline.settings import Settings
 from pipeline.state.registry import COLUMNS
 from pipeline.topology import topics as all_topics
 from pipeline.wire import kafka
+from tests.crash.group import Group
 from tests.faults.plan import REQUEST_S, SETTLE_S, WORKERS
 from tests.faults.proxy import Proxy
-from tests.faults.workers import Workers
 from tests.sandbox.box import Box, sandbox
 
 ERP: Final = "tryton"
@@ -108,12 +108,11 @@ class World:
     stack: Stack
     settings: Settings
     """As everybody but the ERP's workers sees it: straight to the parts."""
-    env: dict[str, str]
     proxy: Proxy
     box: Box
     devices: Devices
-    erp: Workers
-    other: Workers
+    erp: Group
+    other: Group
     dns_flag: Path
 
     @classmethod
@@ -143,9 +142,9 @@ class World:
         }
         os.environ.update(env)
         settings = Settings()
-        host, _, port = env["TRYTON_URL"].partition("//")[2].partition("/")[0].partition(":")
+        [erp_at] = outside.addresses(env["TRYTON_URL"])
         [own] = ports.choose(["proxy"], {}).values()
-        proxy = Proxy((host, int(port)), port=own)
+        proxy = Proxy(erp_at, port=own)
         await proxy.start()
         leave.push_async_callback(proxy.stop)
         flag = devices.path.with_name("dns-is-broken")
@@ -156,7 +155,7 @@ class World:
             "PYTHONPATH": os.pathsep.join((str(_SITE), checkout)),
         }
         erp, other = (
-            Workers(f"deliver-{sink}", root, of, say) for sink, of in ((ERP, spoilt), (OTHER, env))
+            Group(f"deliver-{sink}", root, of, say) for sink, of in ((ERP, spoilt), (OTHER, env))
         )
         leave.push_async_callback(asyncio.to_thread, erp.end)
         leave.push_async_callback(asyncio.to_thread, other.end)
@@ -164,15 +163,12 @@ class World:
         for number in range(WORKERS):
             await asyncio.to_thread(erp.join, number)
         await asyncio.to_thread(other.join, 0)
-        return cls(stack, settings, env, proxy, box, devices, erp, other, flag)
+        return cls(stack, settings, proxy, box, devices, erp, other, flag)
 
     async def empty_redis(self) -> None:
         """FLUSHALL: the whole ledger is gone."""
-        client = redis.from_url(self.settings.redis_url.get_secret_value())
-        try:
+        async with redis.from_url(self.settings.redis_url.get_secret_value()) as client:
             await client.flushall()
-        finally:
-            await client.aclose()
 
     async def replay(self, event_ids: list[str]) -> tuple[int, str]:
         """`fieldline dlq replay` as an operator types it; its exit code and what it said."""
@@ -183,7 +179,6 @@ class World:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=os.environ | self.env,
         )
         try:
             async with asyncio.timeout(REPLAY_S):

@@ -28,6 +28,7 @@ from pipeline.topology import QUARANTINE, READINGS, topics
 from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
 from pipeline.wire.records import decode_batch
+from tests.waiting import blocking_until
 
 DEADLINE_S = 90.0
 
@@ -51,27 +52,13 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        wait_until(self.part.ready, f"{self.part.name} did not start: see {self.log}")
+        blocking_until(self.part.ready, f"{self.part.name} did not start: see {self.log}")
 
     def stop(self, signal_number: int = signal.SIGTERM) -> None:
         if self.process is not None:
             self.process.send_signal(signal_number)
             self.process.wait(30)
             self.process = None
-
-
-def wait_until(condition: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.05)
-
-
-async def until(condition: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, otherwise
-        await asyncio.sleep(0.02)
 
 
 @dataclass

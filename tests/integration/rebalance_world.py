@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +30,7 @@ from pipeline.topology import DEDUPLICATED, READINGS, topics
 from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
 from pipeline.wire.records import decode_deduplicated, encode_batch
+from tests.waiting import until
 
 DEADLINE_S = 180.0
 EVERY_S = 0.05
@@ -37,14 +38,6 @@ STEADY_S = 2.0
 _FRESH_S = 0.5
 _NEAR = 20
 _DEVICES = 50
-
-
-async def until(condition: Callable[[], bool], otherwise: Callable[[], str]) -> None:
-    """Wait for a condition; AssertionError with `otherwise` where it does not come."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, otherwise()
-        await asyncio.sleep(0.02)
 
 
 @dataclass

@@ -26,6 +26,7 @@ from pipeline.topology import EVENTS, READINGS
 from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
 from pipeline.wire.records import decode_batch, decode_event
+from tests.waiting import until
 
 SAMPLE = Knobs(engines=30, speed=250.0)
 """About 6,000 messages and 125,000 readings in 25 s: long enough for an outage in the middle."""
@@ -124,7 +125,8 @@ class Moments:
     async def sent(self, share: float) -> None:
         """Until the devices have sent this share of the sample."""
         watch = self._job.watch
-        deadline = time.monotonic() + MOMENT_S
-        while not watch.total or watch.sent < share * watch.total:
-            assert time.monotonic() < deadline, f"{watch.sent} of {watch.total} sent"
-            await asyncio.sleep(0.05)
+        await until(
+            lambda: watch.total and watch.sent >= share * watch.total,
+            lambda: f"{watch.sent} of {watch.total} sent",
+            within_s=MOMENT_S,
+        )

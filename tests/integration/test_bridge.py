@@ -24,8 +24,9 @@ from pipeline.core.partition import partition_for
 from pipeline.core.telemetry import NO_SEQUENCE
 from pipeline.simulate.plan import READINGS, REASONS, Expected, Flaw
 from pipeline.simulate.player import Knobs, Played, Progress, State, play
-from tests.integration.bridge_world import Reader, World, fresh_broker, until, world
+from tests.integration.bridge_world import Reader, World, fresh_broker, world
 from tests.unit.one_device import Device
+from tests.waiting import until
 
 pytestmark = pytest.mark.parts
 

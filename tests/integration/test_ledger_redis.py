@@ -39,6 +39,7 @@ from pipeline.state.ledger import DAY_MS, Ledger, LedgerUnavailable
 from pipeline.state.ledger_scripts import mark_name, newest_name, row_name
 from tests.integration.redis_server import DEADLINE_S, Server, free_port
 from tests.unit.driver_world import FarEnd, ModelLedger, Scripted, drain, finals, job
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.parts,
@@ -202,10 +203,11 @@ async def test_a_redis_cluster_takes_the_scripts(tmp_path: Path) -> None:
             with pytest.raises(LedgerUnavailable):
                 await Ledger(client).begin("erp", [CLAIM], "a", 1)
             await client.cluster("ADDSLOTSRANGE", "0", "16383")
-            deadline = time.monotonic() + DEADLINE_S
-            while (await client.cluster("INFO"))["cluster_state"] != "ok":
-                assert time.monotonic() < deadline, "the cluster did not come up"
-                await asyncio.sleep(0.01)
+
+            async def up() -> bool:
+                return bool((await client.cluster("INFO"))["cluster_state"] == "ok")
+
+            await until(up, "the cluster did not come up")
         async with RedisCluster(host="127.0.0.1", port=server.port) as cluster:
             ledger = Ledger(cluster)
             places = {p: Place(committed=0, end=9) for p in range(3)}
@@ -350,12 +352,9 @@ async def test_redis_killed_in_the_middle_of_deliveries_costs_no_effect_and_doub
         )
         task = asyncio.create_task(drain(driver, jobs))
         await answered.wait()
-        deadline = time.monotonic() + DEADLINE_S
-        while waits.count("ledger") < 4:
-            assert time.monotonic() < deadline, "the driver did not notice"
-            await asyncio.sleep(0.01)
-        sent = len(far.effects)
-        await asyncio.sleep(0.05)
+        await until(lambda: waits.count("ledger") >= 4, "the driver did not notice")
+        sent, waited = len(far.effects), waits.count("ledger")
+        await until(lambda: waits.count("ledger") >= waited + 2, "the driver stopped trying")
         assert len(far.effects) == sent, "something was sent while Redis was away"
         server.restart()
         results = await task

@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +24,13 @@ from infra.local.part import StackError
 from infra.local.parts import NAMES, PARTS
 from infra.local.processes import birth, is_running, records
 from infra.local.stack import Stack
+from tests.waiting import blocking_until, until
 
 pytestmark = pytest.mark.parts
 
 TOPIC = "stack.test"
 WORD = b"kept through the crash"
 LIMIT_S = 180.0
-
-
-def until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def wiped() -> dict[str, str]:
@@ -128,11 +121,7 @@ async def queue_mqtt(env: dict[str, str], folder: Path) -> None:
     async with aiomqtt.Client(host, port) as device:
         await device.publish("t/acme/one", WORD, qos=1)
     store = folder / "mosquitto.db"
-    for _ in range(600):
-        if store.exists() and WORD in store.read_bytes():
-            return
-        await asyncio.sleep(0.05)
-    pytest.fail("Mosquitto did not save")
+    await until(lambda: store.exists() and WORD in store.read_bytes(), "Mosquitto did not save")
 
 
 async def take_mqtt(env: dict[str, str]) -> bytes:
@@ -175,7 +164,7 @@ async def test_everything_acknowledged_outlives_a_crash_of_every_part_and_of_the
     up.wait()
     for record in running:
         os.kill(record.pid, signal.SIGKILL)
-    until(lambda: not any(is_running(record) for record in running))
+    blocking_until(lambda: not any(is_running(record) for record in running))
 
     said: list[str] = []
     stack = Stack(root, say=said.append)

@@ -94,7 +94,7 @@ async def test_a_dead_letter_is_delivered_once_after_the_cause_is_mended(rig: Ri
     rig.mend_registry("FI1234567,", "FI20774740,")
     for _ in range(2):
         async with deadletters.Results(rig.settings, Codec(), "tryton") as results:
-            await deadletters.replay(rig.settings, Codec(), "tryton", [entry], replay_id="r1")
+            await deadletters.replay(rig.settings, Codec(), [entry], replay_id="r1")
             ends = await results.of([entry.event_id], seconds=60)
         assert ends == {entry.event_id: "delivered"}
     made = Counter(await rig.orders()) - Counter(before)

@@ -24,8 +24,9 @@ from pipeline.settings import Settings
 from pipeline.state.table import REBUILT
 from pipeline.topology import DETECT_STATE, EVENTS, READINGS
 from pipeline.wire import kafka
-from tests.crash.__main__ import OTHERS
-from tests.integration.rebalance_world import DEADLINE_S, Trickle, World, until, world
+from tests.crash.command import OTHERS
+from tests.integration.rebalance_world import DEADLINE_S, Trickle, World, world
+from tests.waiting import until
 
 pytestmark = pytest.mark.parts
 

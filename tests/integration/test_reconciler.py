@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
@@ -33,22 +33,12 @@ from pipeline.topology import LAKE
 from pipeline.wire import kafka
 from pipeline.wire.avro import Codec
 from tests.integration.rig import Moments, Rig
+from tests.waiting import until
 
 pytestmark = [pytest.mark.parts, pytest.mark.timeout(400)]
 
 NAME = "reconciler"
 SMALL = Knobs(engines=30, speed=600.0)
-DEADLINE_S = 90.0
-T = TypeVar("T")
-
-
-async def until(what: Callable[[], Awaitable[T | None]]) -> T:
-    """The first answer that is one."""
-    deadline = time.monotonic() + DEADLINE_S
-    while (found := await what()) is None:
-        assert time.monotonic() < deadline, "it did not come about in time"
-        await asyncio.sleep(0.2)
-    return found
 
 
 async def audit(settings: Settings) -> dict[str, Line]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -28,6 +27,7 @@ from pipeline.wire import cloudevents, kafka
 from pipeline.wire.avro import Codec
 from pipeline.wire.records import encode_event
 from tests.unit.examples import event
+from tests.waiting import until
 
 pytestmark = pytest.mark.parts
 
@@ -77,10 +77,11 @@ async def remove(settings: Settings, *names: str) -> None:
         there = set(await admin.list_topics()) & set(names)
         if there:
             await admin.delete_topics(list(there))
-        deadline = time.monotonic() + DEADLINE_S
-        while set(await admin.list_topics()) & set(names):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.05)
+
+        async def gone() -> bool:
+            return not set(await admin.list_topics()) & set(names)
+
+        await until(gone)
     finally:
         await admin.close()
 
@@ -93,13 +94,6 @@ async def following(settings: Settings) -> AsyncIterator[RulesTopic]:
         yield topic
     finally:
         await topic.stop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
 
 
 async def apply(settings: Settings, change: Callable[[str], str], why: str = "test") -> Version:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +26,7 @@ from tests.integration.tryton_world import (
     may_write_orders,
     orders_of,
     part,
+    past_connector,
 )
 
 __all__ = ["client", "part"]
@@ -45,13 +46,21 @@ async def comment_of(client: httpx.AsyncClient, part: Tryton, order: str) -> str
 
 
 async def as_person(client: httpx.AsyncClient, part: Tryton, method: str, *params: object) -> Any:  # noqa: ANN401 - JSON
-    """A call on orders past the connector, by a login of its own."""
-    settings = part.settings()
-    auth = (settings["TRYTON_USER"], settings["TRYTON_PASSWORD"])
-    call = {"id": 1, "method": f"model.project.work.{method}", "params": [*params, {}]}
-    reply = (await client.post(settings["TRYTON_URL"] + "/rpc/", json=call, auth=auth)).json()
-    assert "error" not in reply, reply
-    return reply["result"]
+    """A call on orders."""
+    return await past_connector(client, part, f"model.project.work.{method}", *params)
+
+
+async def cleared_before(
+    client: httpx.AsyncClient,
+    part: Tryton,
+    to: TrytonConnector,
+    sent: Sequence[Delivery],
+    order: str,
+) -> None:
+    """Sending the clear again finds it, and the order tells of it once."""
+    [again], _ = await converse_over(client, to.deliver(sent))
+    assert again == Delivered(target_id=order, created=False)
+    assert (await comment_of(client, part, order)).count("Cleared at") == 1
 
 
 def about(name: str, record: DeviceRecord, action: Action, raised: str, **more: Any) -> Delivery:  # noqa: ANN401 - any field
@@ -168,9 +177,7 @@ async def test_the_same_write_sent_twice_takes_effect_once(
     [outcome], _ = await converse_over(client, to.deliver(sent), before=first_already)
     assert isinstance(outcome, Retryable)
     assert outcome.code == "tryton.concurrency"
-    [again], _ = await converse_over(client, to.deliver(sent))
-    assert again == Delivered(target_id=order, created=False)
-    assert (await comment_of(client, part, order)).count("Cleared at") == 1
+    await cleared_before(client, part, to, sent, order)
 
 
 async def test_an_answer_to_a_clear_lost_after_the_commit_is_found_by_the_next_attempt(
@@ -187,9 +194,7 @@ async def test_an_answer_to_a_clear_lost_after_the_commit_is_found_by_the_next_a
         assert isinstance(outcome, Retryable)
         assert steps(calls)[-1] == "change_order"
         assert (await converse_over(client, to.look_up(sent)))[0] == [Found(target_id=order)]
-        [again], _ = await converse_over(client, to.deliver(sent))
-    assert again == Delivered(target_id=order, created=False)
-    assert (await comment_of(client, part, order)).count("Cleared at") == 1
+        await cleared_before(client, part, to, sent, order)
 
 
 async def test_a_batch_mixes_what_is_raised_and_what_is_over(
@@ -226,13 +231,12 @@ async def test_without_the_right_to_write_a_clear_halts_and_rejects_nothing(
     record = customer("no-right")
     to = TrytonConnector(config_of(part), registry(record))
     await deliver_until_taken(client, to, "no-right", record)
-    folder = Path(part.command().argv[2]).parent.parent
-    may_write_orders(part, folder, may=False)
+    await may_write_orders(client, part, may=False)
     try:
         sent = [about("no-right-over", record, Action.CLEAR, "no-right")]
         [outcome], _ = await converse_over(client, to.deliver(sent))
     finally:
-        may_write_orders(part, folder, may=True)
+        await may_write_orders(client, part, may=True)
     assert isinstance(outcome, Retryable)
     assert (outcome.code, outcome.scope) == ("tryton.no_rights", Scope.SYSTEM)
     assert "may not write project.work" in outcome.message

@@ -17,6 +17,7 @@ from infra.local.tryton import Tryton
 from pipeline.core.outcome import Delivered, Found, NotFound, Rejected, Retryable, Scope, Unknown
 from tests.contract.conversation import converse_over, steps
 from tests.contract.tryton_examples import delivery, key, registry
+from tests.integration.redis_server import free_port
 from tests.integration.tryton_world import (
     DEADLINE_S,
     client,
@@ -24,10 +25,10 @@ from tests.integration.tryton_world import (
     customer,
     deliver_until_taken,
     dropping_proxy,
-    free_port,
     orders_of,
     part,
     parties_with_code,
+    past_connector,
 )
 
 __all__ = ["client", "part"]
@@ -242,12 +243,8 @@ def test_passwords_and_configuration_are_for_the_owner_alone(part: Tryton) -> No
 async def test_the_connectors_user_can_change_orders_alone_and_delete_nothing(
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
-    settings = part.settings()
-    auth = (settings["TRYTON_USER"], settings["TRYTON_PASSWORD"])
     models = ["project.work", "party.party", "party.identifier", "res.user"]
-    call = {"id": 1, "method": "model.ir.model.access.get_access", "params": [models, {}]}
-    reply = await client.post(settings["TRYTON_URL"] + "/rpc/", json=call, auth=auth)
-    rights = reply.json()["result"]
+    rights = await past_connector(client, part, "model.ir.model.access.get_access", models)
     for model in models[:3]:
         writes = int(model == "project.work")
         assert rights[model] == {"read": 1, "create": 1, "write": writes, "delete": 0}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -22,32 +21,36 @@ from pipeline.core.outcome import Delivered, Retryable
 from pipeline.core.registry import DeviceRecord
 from tests.contract.conversation import converse_over
 from tests.contract.tryton_examples import RECORD, delivery, registry
+from tests.integration.redis_server import free_port
 
 DEADLINE_S = 60.0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def as_admin(part: Tryton, folder: Path, method: str, *params: object) -> Any:  # noqa: ANN401 - JSON
-    """A call as Tryton's administrator, past the connector."""
-    auth = ("admin", (folder / "data" / "admin.password").read_text().strip())
+async def past_connector(
+    client: httpx.AsyncClient,
+    part: Tryton,
+    method: str,
+    *params: object,
+    auth: tuple[str, str] | None = None,
+) -> Any:  # noqa: ANN401 - JSON
+    """A call by a login of its own: `auth`, else the connector's user."""
+    settings = part.settings()
+    auth = auth or (settings["TRYTON_USER"], settings["TRYTON_PASSWORD"])
     call = {"id": 1, "method": method, "params": [*params, {}]}
-    url = part.settings()["TRYTON_URL"] + "/rpc/"
-    reply = httpx.post(url, json=call, auth=auth, timeout=DEADLINE_S, trust_env=False).json()
+    url = settings["TRYTON_URL"] + "/rpc/"
+    reply = (await client.post(url, json=call, auth=auth, timeout=DEADLINE_S)).json()
     assert "error" not in reply, reply
     return reply["result"]
 
 
-def may_write_orders(part: Tryton, folder: Path, *, may: bool) -> None:
+async def may_write_orders(client: httpx.AsyncClient, part: Tryton, *, may: bool) -> None:
     """Give or take the right to write orders, as Tryton's administrator would."""
-    access = "model.ir.model.access"
+    password = Path(part.command().argv[2]).with_name("admin.password").read_text().strip()
+    access, admin = "model.ir.model.access", ("admin", password)
     ours = [["model", "=", "project.work"], ["group.name", "=", "Fieldline connector"]]
-    rows = as_admin(part, folder, f"{access}.search", ours, 0, None, None)
-    as_admin(part, folder, f"{access}.write", rows, {"perm_write": may})
+    search = (f"{access}.search", ours, 0, None, None)
+    rows = await past_connector(client, part, *search, auth=admin)
+    await past_connector(client, part, f"{access}.write", rows, {"perm_write": may}, auth=admin)
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +111,9 @@ async def orders_of(
 
 
 async def parties_with_code(client: httpx.AsyncClient, part: Tryton, code: str) -> int:
-    """Counted by a login of its own, past the connector."""
-    settings = part.settings()
-    url = settings["TRYTON_URL"] + "/rpc/"
-    auth = (settings["TRYTON_USER"], settings["TRYTON_PASSWORD"])
-    params = [[["code", "=", code], ["active", "in", [True, False]]], 0, 10, {}]
-    call = {"id": 1, "method": "model.party.party.search_count", "params": params}
-    return int((await client.post(url, json=call, auth=auth)).json()["result"])
+    domain = [["code", "=", code], ["active", "in", [True, False]]]
+    count = "model.party.party.search_count"
+    return int(await past_connector(client, part, count, domain, 0, 10))
 
 
 async def deliver_until_taken(

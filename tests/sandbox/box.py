@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -78,17 +78,14 @@ class Box:
 
 
 @asynccontextmanager
-async def sandbox(
-    *, secret: str = SECRET, keyed: bool = True, port: int = 0, ready: Iterable[Fault] = ()
-) -> AsyncIterator[Box]:
+async def sandbox(*, secret: str = SECRET, keyed: bool = True) -> AsyncIterator[Box]:
     """A receiver in a process of its own, for the length of the block.
 
     `secret` '' = it takes unsigned requests. `keyed` False: it does again what it is sent
-    again. `ready`: faults that are on from the start.
+    again.
     """
-    argv = [sys.executable, "-m", "tests.sandbox", "--port", str(port)]
     process = await asyncio.create_subprocess_exec(
-        *argv,
+        *(sys.executable, "-m", "tests.sandbox"),
         *([] if keyed else ["--unkeyed"]),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -100,10 +97,7 @@ async def sandbox(
         async with asyncio.timeout(WAIT_S):
             told = json.loads(await process.stdout.readline())
         async with httpx.AsyncClient(timeout=WAIT_S, trust_env=False) as client:
-            box = Box(f"http://127.0.0.1:{told['port']}", client, process.pid, secret)
-            if ready:
-                await box.faults(*ready)
-            yield box
+            yield Box(f"http://127.0.0.1:{told['port']}", client, process.pid, secret)
     finally:
         process.stdin.close()
         try:

@@ -215,7 +215,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--unkeyed", action="store_true")
     asked = parser.parse_args(arguments)
     secret = os.environ.get("SANDBOX_SECRET", "")
-    plain = secret.encode() if not secret.startswith(_WHSEC) else None
-    key = plain if plain is not None else base64.b64decode(secret.removeprefix(_WHSEC))
+    coded = secret.startswith(_WHSEC)
+    key = base64.b64decode(secret.removeprefix(_WHSEC)) if coded else secret.encode()
     receiver = Receiver(key=key or None, keyed=not asked.unkeyed)
     uvloop.run(serve(receiver, asked.port))

@@ -26,11 +26,7 @@ from pipeline.core.ledger import (
     Hold,
     Mode,
     Place,
-    Row,
     State,
-    begin,
-    finish,
-    hold,
 )
 from pipeline.core.outcome import (
     Delivered,
@@ -46,6 +42,7 @@ from pipeline.core.outcome import (
 from pipeline.core.retry import RetryPolicy
 from pipeline.core.sinks import SinkPolicy
 from pipeline.state.ledger import LedgerUnavailable
+from tests.unit.ledger_book import CoreBook
 
 URL = "http://far.end/"
 POLICY = RetryPolicy(base_s=1, cap_s=30, max_attempts=4, request_s=10, settle_s=15)
@@ -106,12 +103,11 @@ class Time:
 
 
 class ModelLedger:
-    """The core's rules over a dict; what Redis does with the same rules is tested with Redis."""
+    """The core's rules over dicts; what Redis does with the same rules is tested with Redis."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
-        self.markers: dict[int, Hold] = {}
-        self.newest: dict[str, str] = {}
+        self._book = CoreBook()
+        self.rows, self.markers = self._book.rows, self._book.marks
         self.away = 0
         self.begins = self.finishes = 0
 
@@ -123,12 +119,9 @@ class ModelLedger:
     async def hold(
         self, sink: str, partitions: Mapping[int, Place], owner: str, now_ms: int
     ) -> dict[int, Hold]:
-        del sink, owner
+        del sink
         self._reach()
-        for partition, place in partitions.items():
-            marker = self.markers.get(partition)
-            self.markers[partition] = hold(marker, place, now_ms)
-        return {partition: self.markers[partition] for partition in partitions}
+        return self._book.hold(partitions, owner, now_ms)
 
     async def begin(
         self, sink: str, claims: Sequence[Claim], owner: str, now_ms: int
@@ -136,20 +129,7 @@ class ModelLedger:
         del sink
         self._reach()
         self.begins += 1
-        out = []
-        for claim in claims:
-            decision, row = begin(
-                self.rows.get(claim.key),
-                claim,
-                marker=self.markers.get(claim.partition),
-                newest=self.newest.get(claim.entity, ""),
-                now_ms=now_ms,
-                owner=owner,
-            )
-            if row is not None:
-                self.rows[claim.key] = row
-            out.append(decision)
-        return out
+        return self._book.begin(claims, owner, now_ms)
 
     async def finish(
         self, sink: str, endings: Sequence[Ending], now_ms: int, owner: str = ""
@@ -157,22 +137,7 @@ class ModelLedger:
         del sink
         self._reach()
         self.finishes += 1
-        out = []
-        for ending in endings:
-            held, row, newest = finish(
-                self.rows.get(ending.key),
-                ending,
-                marker=self.markers.get(ending.partition),
-                newest=self.newest.get(ending.entity, ""),
-                now_ms=now_ms,
-                owner=owner,
-            )
-            if row is not None:
-                self.rows[ending.key] = row
-            if ending.entity and newest:
-                self.newest[ending.entity] = newest
-            out.append(held)
-        return out
+        return self._book.finish(endings, owner, now_ms)
 
 
 @dataclass

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipeline.cli.dlq_print import TOP, as_json, by_cause, everything, listing, plain
+from pipeline.cli.dlq_print import TOP, as_json, by_cause, everything, listing
 from pipeline.cli.dlq_select import agreed
+from pipeline.cli.words import plain
 from pipeline.core.dlq import State
 from pipeline.core.ledger import Note
 from pipeline.core.ledger import Row as LedgerRow

@@ -41,7 +41,7 @@ from tests.unit.examples import event
 BEFORE = {
     "nothing": None,
     "seen": seen(None, world.seen(0)),
-    "parked": parked(seen(None, world.seen(0)), world.seen(0), 1),
+    "parked": parked(seen(None, world.seen(0)), world.seen(0)),
     "ended before it was seen": ended(None, world.result(0, End.DELIVERED)),
     "dead letter": ended(seen(None, world.seen(0)), world.result(0, End.DEAD_LETTERED)),
 }
@@ -70,7 +70,7 @@ def test_what_a_message_makes_of_a_row(
     after = {
         "seen": lambda: seen(fate, world.seen(0, offset=7)),
         "delivered": lambda: ended(fate, world.result(0, End.DELIVERED)),
-        "parked": lambda: parked(fate, world.seen(0), 1),
+        "parked": lambda: parked(fate, world.seen(0)),
     }[then]()
     assert (after.weight, after.index) == (weight, index)
 

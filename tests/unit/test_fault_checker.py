@@ -135,9 +135,9 @@ def test_bytes_that_are_no_event_must_be_in_the_dlq() -> None:
 
 def test_a_flaw_is_put_down_to_the_fault_that_hit_its_request_else_to_the_one_at_the_time() -> None:
     struck = [
-        Struck(number=0, kind=Kind.KILL, begun_ms=0, ended_ms=100),
-        Struck(number=1, kind=Kind.HTML, begun_ms=900, ended_ms=950, keys={"e3"}),
-        Struck(number=2, kind=Kind.DNS, begun_ms=2_500, ended_ms=9_000),
+        Struck(kind=Kind.KILL, begun_ms=0, ended_ms=100),
+        Struck(kind=Kind.HTML, begun_ms=900, ended_ms=950, keys={"e3"}),
+        Struck(kind=Kind.DNS, begun_ms=2_500, ended_ms=9_000),
     ]
     found = checker.check(evidence((0, 10), struck=struck))
     assert [(f.event_id, f.kind) for f in found] == [
@@ -154,7 +154,7 @@ def test_a_flaw_is_put_down_to_the_fault_that_hit_its_request_else_to_the_one_at
 def test_delays_catch_up_and_p99_are_counted_from_the_journal() -> None:
     many = [sent(n, f"d{n}") for n in range(100)]
     told = {s.event_id: [delivered(n, max(s.at_ms + 50, 61_000))] for n, s in enumerate(many)}
-    outage = [Struck(number=0, kind=Kind.ERP_OUTAGE, begun_ms=20_000, ended_ms=60_000)]
+    outage = [Struck(kind=Kind.ERP_OUTAGE, begun_ms=20_000, ended_ms=60_000)]
     given = Evidence(sent=many, orders=[], told=told, dead={}, struck=outage)
     assert max(checker.delays_s(given)[Kind.ERP_OUTAGE]) == pytest.approx(61.0)
     assert checker.catch_up_per_s(given, 60_000) == pytest.approx(61.0, abs=1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from tests.faults.control import Control, tell
 from tests.faults.proxy import Proxy
 from tests.faults.strikes import COMMITTING, Aim, Strike, Way, Words, from_json
+from tests.waiting import until
 
 KEY = "abcdefghijklmnopqrstuvwx"
 PATIENCE_S = 0.3
@@ -65,15 +66,6 @@ async def client(proxy: Proxy) -> AsyncIterator[httpx.AsyncClient]:
     base = f"http://127.0.0.1:{proxy.port}"
     async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=PATIENCE_S) as made:
         yield made
-
-
-async def until(done: Callable[[], bool]) -> None:
-    """Fails where it is not so within ten seconds."""
-    async with asyncio.timeout(10):
-        while True:
-            if done():
-                return
-            await asyncio.sleep(0.01)
 
 
 async def call(client: httpx.AsyncClient, method: str = "model.project.work.create") -> int:

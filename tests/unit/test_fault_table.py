@@ -15,8 +15,7 @@ def outcome(*findings: Finding) -> Outcome:
     """A run in which everything of the short plan struck."""
     plan = make_plan(1, 1, short=True)
     struck = [
-        Struck(number=f.number, kind=f.kind, begun_ms=f.number, ended_ms=f.number, hits=2)
-        for f in plan.faults
+        Struck(kind=f.kind, begun_ms=f.number, ended_ms=f.number, hits=2) for f in plan.faults
     ]
     return Outcome(
         plan=plan,

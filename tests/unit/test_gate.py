@@ -11,6 +11,7 @@ from connectors.exchange import Exchange
 from connectors.gate import Evidence, Gate
 from connectors.jobs import Run
 from connectors.throttle import Throttle
+from connectors.timing import Timing
 from pipeline.core.breaker import Breaker, BreakerPolicy, Phase, Shared
 from pipeline.core.sinks import SinkPolicy
 from tests.unit.driver_world import Time, job
@@ -68,13 +69,15 @@ class Board:
         return True
 
 
+def timing(time: Time) -> Timing:
+    return Timing(clock=time.clock, sleep=time.sleep, jitter=lambda: 0.5, on_wait=lambda *_: None)
+
+
 def gate(time: Time, board: Board | None) -> Gate:
     return Gate(
         Breaker(policy=POLICY),
         board=board,
-        clock=time.clock,
-        sleep=time.sleep,
-        on_wait=lambda *_: None,
+        timing=timing(time),
     )
 
 
@@ -129,9 +132,7 @@ async def test_without_a_board_each_worker_is_by_itself() -> None:
 
 
 def throttle(time: Time, policy: SinkPolicy) -> Throttle:
-    return Throttle(
-        policy, tokens=None, clock=time.clock, sleep=time.sleep, on_wait=lambda *_: None
-    )
+    return Throttle(policy, tokens=None, timing=timing(time))
 
 
 async def test_a_rate_lets_each_tenant_go_as_fast_as_it_may() -> None:

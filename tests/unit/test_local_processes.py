@@ -3,8 +3,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,15 +21,9 @@ from infra.local.processes import (
     records,
     spawn,
 )
+from tests.waiting import blocking_until
 
 SLEEP = Command(argv=("sleep", "600"))
-
-
-def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -53,7 +46,7 @@ def test_ps_tells_births_too_where_there_is_no_proc(child: Child) -> None:
 
 def test_a_zombie_counts_as_dead() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
-    until(lambda: birth(process.pid) is None)  # nobody has waited for it yet
+    blocking_until(lambda: birth(process.pid) is None)  # nobody has waited for it yet
     process.wait()
 
 
@@ -100,11 +93,11 @@ def test_a_leftover_deaf_to_sigterm_is_killed_with_what_it_started(tmp_path: Pat
     script = "trap '' TERM; sleep 600 & echo $!; wait; sleep 600"
     deaf = spawn(tmp_path, "redis", PART, Command(argv=("sh", "-c", script)))
     log = tmp_path / "log" / "redis.log"
-    until(lambda: log.read_text().endswith("\n"))
+    blocking_until(lambda: log.read_text().endswith("\n"))
     grandchild = int(log.read_text())
     end_recorded(tmp_path, 0.2)
     assert deaf.wait(5.0) == -signal.SIGKILL
-    until(lambda: birth(grandchild) is None)
+    blocking_until(lambda: birth(grandchild) is None)
 
 
 def test_no_second_process_starts_on_data_the_first_still_holds(

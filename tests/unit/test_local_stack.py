@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from infra.local.parts import Spec
 from infra.local.ports import LOOPBACK, is_free
 from infra.local.processes import PART, birth, records, spawn
 from infra.local.stack import Stack, clean
+from tests.waiting import blocking_until
 
 SERVE = f"""
 import pathlib, socket, sys
@@ -202,10 +202,7 @@ def test_a_part_that_ends_by_itself_is_seen_and_can_be_brought_back(
     stack.start()
     assert stack.dead() == {}
     os.kill(stack.pids["left"], signal.SIGKILL)
-    deadline = time.monotonic() + 10.0
-    while not stack.dead():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    blocking_until(lambda: bool(stack.dead()))
     assert stack.dead() == {"left": -signal.SIGKILL}
     stack.start_part("left")
     assert stack.dead() == {}

@@ -1,7 +1,7 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,15 +13,9 @@ from infra.local import supervisor
 from infra.local.part import StackError
 from infra.local.processes import birth, records
 from infra.local.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, Supervisor, because, pause_s
+from tests.waiting import blocking_until
 
 SLEEP = ("sleep", "600")
-
-
-def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -54,7 +48,7 @@ def test_a_worker_that_crashes_is_started_again_later_each_time(
     script = "import time; print(time.monotonic(), flush=True); raise SystemExit(3)"
     keeper.start("bridge", (sys.executable, "-c", script))
     log = tmp_path / "log" / "bridge.log"
-    until(lambda: len(log.read_text().splitlines()) >= 4)
+    blocking_until(lambda: len(log.read_text().splitlines()) >= 4)
     starts = [float(line) for line in log.read_text().splitlines()]
     gaps = [later - earlier for earlier, later in pairwise(starts)][:3]
     assert all(gap >= pause for gap, pause in zip(gaps, (0.05, 0.1, 0.2), strict=True)), gaps
@@ -66,7 +60,7 @@ def test_a_worker_that_ends_without_error_is_started_again_too(
     tmp_path: Path, keeper: Supervisor
 ) -> None:
     keeper.start("bridge", ("sh", "-c", "echo $WORD"))
-    until(lambda: keeper.restarts["bridge"] >= 2)
+    blocking_until(lambda: keeper.restarts["bridge"] >= 2)
     assert (tmp_path / "log" / "bridge.log").read_text().startswith("hello\nhello\n")
 
 
@@ -74,7 +68,7 @@ def test_a_killed_worker_comes_back_as_another_process(keeper: Supervisor) -> No
     keeper.start("detect", SLEEP)
     first = keeper.pid("detect")
     keeper.kill("detect")
-    until(lambda: keeper.pid("detect") not in {None, first})
+    blocking_until(lambda: keeper.pid("detect") not in {None, first})
     assert keeper.restarts == {"detect": 1}
     assert keeper.alive() == {"detect": True}
 
@@ -101,7 +95,7 @@ def test_a_worker_stopped_while_it_waits_to_start_again_does_not(
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_S", 60.0)
     monkeypatch.setattr(supervisor, "LONGEST_PAUSE_S", 60.0)
     keeper.start("detect", ("false",))
-    until(lambda: keeper.restarts["detect"] == 1)
+    blocking_until(lambda: keeper.restarts["detect"] == 1)
     assert keeper.pid("detect") is None
     assert keeper.alive() == {"detect": False}
     begun = time.monotonic()
@@ -114,7 +108,7 @@ def test_a_worker_deaf_to_sigterm_is_killed_after_the_grace(
     tmp_path: Path, keeper: Supervisor
 ) -> None:
     keeper.start("deaf", ("sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"))
-    until(lambda: "up" in (tmp_path / "log" / "deaf.log").read_text())
+    blocking_until(lambda: "up" in (tmp_path / "log" / "deaf.log").read_text())
     pid = keeper.pid("deaf")
     assert pid is not None
     keeper.stop_all(0.2)
@@ -137,9 +131,9 @@ def test_a_program_that_goes_missing_is_waited_for(
     keeper.start("bridge", (str(program),))
     aside = program.rename(tmp_path / "aside")
     keeper.kill("bridge")
-    until(lambda: any("cannot be started again yet" in line for line in said))
+    blocking_until(lambda: any("cannot be started again yet" in line for line in said))
     aside.rename(program)
-    until(lambda: keeper.alive()["bridge"])
+    blocking_until(lambda: keeper.alive()["bridge"])
 
 
 def test_one_name_is_one_worker_and_an_unknown_one_is_said(keeper: Supervisor) -> None:
@@ -153,7 +147,7 @@ def test_one_name_is_one_worker_and_an_unknown_one_is_said(keeper: Supervisor) -
 def test_the_signal_of_a_kill_is_said(keeper: Supervisor, said: list[str]) -> None:
     keeper.start("bridge", SLEEP)
     keeper.kill("bridge")
-    until(lambda: bool(said))
+    blocking_until(lambda: bool(said))
     assert said[0].startswith(f"bridge ended with code -{signal.SIGKILL.value};")
 
 
