@@ -11,7 +11,7 @@ UV_RUN := $(BIN)/python -m infra.local.index pip
 FAST := tests/unit tests/contract
 REST := $(filter-out $(FAST) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
-.PHONY: help setup run stop clean lint check test crash faults bench bench-delivery bench-quality lock
+.PHONY: help setup run stop clean lint check test crash faults bench bench-delivery bench-connectors bench-quality lock
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench: setup ## speed, beside Faust, Quix Streams and Bytewax (QUICK=1: small si
 
 bench-delivery: setup ## the delivery engine against bare httpx (QUICK=1: small sizes)
 	@$(BIN)/python -m tests.bench.delivery $(if $(QUICK),--quick)
+
+bench-connectors: setup ## each connector against its sandbox, beside bare httpx (QUICK=1: small sizes)
+	@$(BIN)/python -m tests.bench.connectors $(if $(QUICK),--quick)
 
 bench-quality: setup ## detection on the NAB series and on C-MAPSS
 	@$(BIN)/python -m tests.bench.quality

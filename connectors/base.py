@@ -17,6 +17,7 @@ import httpx
 
 from pipeline.core.events import BusinessEvent
 from pipeline.core.outcome import LookUp, Outcome
+from pipeline.core.registry import DeviceRecord
 
 
 class Effect(StrEnum):
@@ -48,10 +49,27 @@ Conversation = Generator[Call, Reply, T]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event on its way to one sink. `key` is the idempotency key, known to the target."""
+    """One event on its way to one sink. `key` is the idempotency key, known to the target.
+
+    `record` is the device's row in the registry as it was when the event occurred: asset,
+    owner, and what the target calls them. None where it is not registered.
+    """
 
     event: BusinessEvent
     key: str
+    record: DeviceRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """One thing that `fieldline connectors check` looked at. `detail` is one sentence.
+
+    `ok` None: it cannot be told without writing.
+    """
+
+    what: str
+    ok: bool | None
+    detail: str
 
 
 class Connector(Protocol):
@@ -71,4 +89,8 @@ class Connector(Protocol):
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
         """Ask the target by business key; one answer per delivery, in order."""
+        ...
+
+    def check(self) -> Conversation[Sequence[Checked]]:
+        """Whether credentials and rights are good for all that deliver does. Only reads."""
         ...

@@ -1,41 +1,45 @@
-"""Every connector by its sink name."""
+"""Every connector: a folder below this one with a `system.py` in it. Nothing else to edit."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from connectors.base import Connector
-from connectors.tryton import config as tryton
-from connectors.tryton.protocol import TrytonConnector
-from connectors.webhook import config as webhook
-from connectors.webhook.protocol import WebhookConnector
-from pipeline.core.registry import Devices
-from pipeline.settings import Settings, SettingsError
+from connectors.settings import make as make_settings
+from connectors.system import OPEN, Policy, System
+from pipeline.settings import SettingsError
 
 
-def _tryton(settings: Settings, registry: Devices) -> Connector:
-    return TrytonConnector(tryton.from_settings(settings), registry)
+@cache
+def names() -> tuple[str, ...]:
+    """Names of all systems, sorted. Nothing is imported for it."""
+    here = Path(__file__).parent
+    return tuple(sorted(path.parent.name for path in here.glob("*/system.py")))
 
 
-def _webhook(settings: Settings, registry: Devices) -> Connector:
-    del registry  # an event tells a webhook all it needs
-    return WebhookConnector(webhook.from_settings(settings), clock=time.time)
+def system(name: str) -> System:
+    """What a system declares; SettingsError where there is none of that name."""
+    if name not in names():
+        raise SettingsError(f"There is no connector {name!r}: choose among {', '.join(names())}.")
+    found: System = import_module(f"connectors.{name}.system").SYSTEM
+    return found
 
 
-CONNECTORS: Mapping[str, Callable[[Settings, Devices], Connector]] = {
-    "tryton": _tryton,
-    "webhook": _webhook,
-}
-"""How to make each: a new system is one folder and one line here."""
+def make_connector(
+    sink: str,
+    *,
+    values: Mapping[str, Any] | None = None,
+    policy: Policy = OPEN,
+    clock: Callable[[], float] = time.time,
+) -> Connector:
+    """The connector of a sink; SettingsError where there is none, or its settings are unusable.
 
-
-def make_connector(sink: str, settings: Settings, registry: Devices) -> Connector:
-    """The connector of a sink; SettingsError where the routing table names an unknown one."""
-    make = CONNECTORS.get(sink)
-    if make is None:
-        raise SettingsError(
-            f"The routing table sends to {sink!r}, for which there is no connector: "
-            f"there are {', '.join(sorted(CONNECTORS))} and lake."
-        )
-    return make(settings, registry)
+    `values` are settings by their own names; the environment has the others.
+    """
+    found = system(sink)
+    return found.make(make_settings(found.settings, values), policy, clock)

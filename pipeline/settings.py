@@ -59,21 +59,6 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("S3_SECRET_KEY", "AWS_SECRET_ACCESS_KEY")
     )
-    tryton_url: str = Field("http://127.0.0.1:8000/erp", validation_alias="TRYTON_URL")
-    """Address with the database name as path."""
-    tryton_user: str = Field("fieldline", validation_alias="TRYTON_USER")
-    tryton_password: SecretStr = Field(SecretStr(""), validation_alias="TRYTON_PASSWORD")
-    webhook_url: str = Field("", validation_alias="WEBHOOK_URL")
-    """Where the webhook sink posts events; needed where the routing table names that sink."""
-    webhook_secret: SecretStr | None = Field(None, validation_alias="WEBHOOK_SECRET")
-    """Standard Webhooks secret (whsec_…); None = not signed."""
-    webhook_look_up_url: str = Field("", validation_alias="WEBHOOK_LOOK_UP_URL")
-    """Address with {key} that says whether the receiver has an event; empty = it cannot."""
-    webhook_batch: int = Field(1, ge=1, le=200, validation_alias="WEBHOOK_BATCH")
-    """Events in one request."""
-    webhook_keyed: bool = Field(default=True, validation_alias="WEBHOOK_KEYED")
-    """Whether the receiver keeps each Idempotency-Key to once."""
-    webhook_timeout_s: float = Field(20.0, gt=0, validation_alias="WEBHOOK_TIMEOUT_S")
     schema_registry_url: str | None = Field(None, validation_alias="SCHEMA_REGISTRY_URL")
 
     partitions: int = Field(4, ge=1, le=10_000)
@@ -99,6 +84,8 @@ class Settings(BaseSettings):
     delivery_settle_s: float = Field(30.0, gt=0)
     """Wait before looking up an unknown outcome, seconds: longer than delivery_request_s and
     than the target's own request time-out."""
+    api_token: SecretStr | None = None
+    """Bearer token of `fieldline identity serve`; 16 characters or more."""
     operator: str = ""
     """Who types the commands, for the audit trail; empty = the user of this machine."""
     metrics_port: int = Field(0, ge=0, le=65_535)

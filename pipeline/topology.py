@@ -8,7 +8,7 @@ everything about one device stays in order on one partition from the bridge to t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 PARTITIONS = 4
@@ -21,6 +21,7 @@ EVENTS = "events.business"
 RESULTS = "delivery.results"
 RULES = "detection.rules"
 FEEDBACK = "detection.feedback"
+IDENTITY = "identity.map"
 AUDIT = "operations.audit"
 REVIEW = "operations.review"
 BALANCE = "operations.balance"
@@ -51,8 +52,8 @@ class Topic:
 
     @property
     def is_changelog(self) -> bool:
-        """Whether it is a table's, which its worker reads when it gets a partition only."""
-        return self.name.endswith("-changelog")
+        """Whether its readers keep no place in it: they read it from its start, as a table."""
+        return self.cleanup is Cleanup.COMPACT
 
     def partitions(self, device_partitions: int = PARTITIONS) -> int:
         """Partition count: one where order across devices matters more than scale."""
@@ -75,6 +76,8 @@ def dlq_topic(sink: str) -> str:
 
 
 LAKE = "lake"
+TIMESERIES = "timeseries"
+"""Worker of the time-series store; there where TIMESERIES_URL is set."""
 
 _STREAM = (
     Topic(
@@ -139,9 +142,12 @@ _STREAM = (
 )
 
 
-def topics(sinks: tuple[str, ...]) -> tuple[Topic, ...]:
-    """Every topic of a pipeline with these sinks, in the order data goes through them."""
-    out = list(_STREAM)
+def topics(sinks: tuple[str, ...], *, timeseries: bool = False) -> tuple[Topic, ...]:
+    """Every topic of a pipeline with these sinks, in the order data goes through them.
+
+    `timeseries`: with the worker of the time-series store.
+    """
+    out = [_with_timeseries(topic) for topic in _STREAM] if timeseries else list(_STREAM)
     for sink in sinks:
         worker = "archive" if sink == LAKE else f"deliver-{sink}"
         if sink != LAKE:
@@ -189,6 +195,16 @@ def topics(sinks: tuple[str, ...]) -> tuple[Topic, ...]:
     )
     out += (
         Topic(
+            name=IDENTITY,
+            key="kind/id of a device, asset or customer",
+            schema="identity_record.v1",
+            producers=("operator",),
+            consumers=("detect", *(f"deliver-{s}" for s in sinks if s != LAKE), "operator"),
+            retention_ms=-1,
+            cleanup=Cleanup.COMPACT,
+            keyed_by_device=False,
+        ),
+        Topic(
             name=AUDIT,
             key="event id",
             schema="operator_action.v1",
@@ -218,3 +234,11 @@ def topics(sinks: tuple[str, ...]) -> tuple[Topic, ...]:
         ),
     )
     return tuple(out)
+
+
+def _with_timeseries(topic: Topic) -> Topic:
+    if topic.name == DEDUPLICATED:
+        return replace(topic, consumers=(*topic.consumers, TIMESERIES))
+    if topic.name == QUARANTINE:
+        return replace(topic, producers=(*topic.producers, TIMESERIES))
+    return topic

@@ -6,9 +6,9 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 
-import httpx
 import redis.asyncio as redis
 
+from connectors.client import make_client
 from connectors.driver import Driver
 from connectors.entries import Places
 from connectors.lake.config import LakeConfig
@@ -16,20 +16,24 @@ from connectors.lake.mapping import Dataset
 from connectors.lake.store import S3Store
 from connectors.lake.writer import LakeWriter
 from connectors.registry import make_connector
+from connectors.timeseries import config as timeseries
+from connectors.timeseries.writer import TimeseriesWriter, make_store
 from pipeline.agents import archive, deliver, detect, fanout
+from pipeline.agents import timeseries as dashboards
 from pipeline.agents.app import Worker
 from pipeline.agents.deadletter import DeadLetters, unreadable
 from pipeline.agents.unreadable import Quarantine
 from pipeline.core.quarantine import Reason
 from pipeline.core.routing import sinks_of
+from pipeline.ops import sink_policies
 from pipeline.settings import Settings, SettingsError
+from pipeline.state.identities import Identities
+from pipeline.state.identities_live import LiveIdentities
 from pipeline.state.ledger import DAY_MS, Ledger
-from pipeline.state.registry import LiveRegistry
 from pipeline.state.routes_file import load_routes
 from pipeline.state.rules_topic import RulesTopic
 from pipeline.state.sink_board import SinkBoard
-from pipeline.state.sinks_file import load_sinks, policy_of
-from pipeline.topology import DEDUPLICATED, LAKE, sink_topic
+from pipeline.topology import DEDUPLICATED, LAKE, TIMESERIES, sink_topic
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.codecs import make_codec
 from pipeline.wire.records import decode_deduplicated, decode_event
@@ -43,7 +47,8 @@ DELIVER = "deliver-"
 def roles(settings: Settings) -> tuple[str, ...]:
     """Every role this pipeline's routing table needs."""
     sinks = sinks_of(load_routes(settings.routes_file))
-    return (DETECT, FANOUT, ARCHIVE, *(f"{DELIVER}{s}" for s in sinks if s != LAKE))
+    stores = (TIMESERIES,) if timeseries.wanted() else ()
+    return (DETECT, FANOUT, ARCHIVE, *stores, *(f"{DELIVER}{s}" for s in sinks if s != LAKE))
 
 
 def make_worker(settings: Settings, *, role: str, instance: int) -> Worker:
@@ -61,6 +66,8 @@ def make_worker(settings: Settings, *, role: str, instance: int) -> Worker:
         fanout.register(worker, fanout.FanOut(worker, codec=codec, routes=routes))
     elif role == ARCHIVE:
         _archive(worker, settings, codec)
+    elif role == TIMESERIES:
+        _timeseries(worker, codec)
     else:
         _deliver(worker, settings, codec, role.removeprefix(DELIVER), instance)
     return worker
@@ -74,7 +81,7 @@ def _detect(worker: Worker, settings: Settings, codec: Codec) -> None:
             settings,
             codec=codec,
             rules=RulesTopic(settings),
-            registry=LiveRegistry(settings.devices_file),
+            registry=LiveIdentities(settings, codec),
         ),
     )
 
@@ -111,8 +118,18 @@ def _archive(worker: Worker, settings: Settings, codec: Codec) -> None:
         )
 
 
+def _timeseries(worker: Worker, codec: Codec) -> None:
+    told = timeseries.wanted()
+    if told is None:
+        raise SettingsError("Set TIMESERIES_URL: it is where the time-series store is.")
+    writer = TimeseriesWriter(make_store(told))
+    decode = partial(decode_deduplicated, codec)
+    agent = dashboards.Dashboards(worker, codec=codec, writer=writer, decode=decode)
+    dashboards.register(worker, agent, writer)
+
+
 def _deliver(worker: Worker, settings: Settings, codec: Codec, sink: str, instance: int) -> None:
-    policy = policy_of(load_sinks(settings.sinks_file), sink, settings)
+    policy, mapping = sink_policies.of(settings, sink)
     client = redis.from_url(settings.redis_url.get_secret_value())
     ledger = Ledger(client, retention_ms=policy.retention_days * DAY_MS)
 
@@ -120,16 +137,29 @@ def _deliver(worker: Worker, settings: Settings, codec: Codec, sink: str, instan
 
     def make_driver(places: Places) -> Driver:
         return Driver(
-            make_connector(sink, settings, LiveRegistry(settings.devices_file)),
+            make_connector(sink, policy=mapping),
             ledger,
-            httpx.AsyncClient(follow_redirects=False),
+            make_client(sink),
             policy,
             places=places,
             board=SinkBoard(client, sink, owner),
             owner=owner,
         )
 
+    identities = Identities(settings, client, codec)
     deliverer = deliver.Deliverer(
-        worker, settings, sink=sink, codec=codec, ledger=ledger, make_driver=make_driver
+        worker,
+        settings,
+        sink=sink,
+        codec=codec,
+        ledger=ledger,
+        owners=identities,
+        make_driver=make_driver,
     )
-    deliver.register(worker, deliverer, name=f"{DELIVER}{sink}", check=ledger.check)
+    deliver.register(
+        worker,
+        deliverer,
+        name=f"{DELIVER}{sink}",
+        check=ledger.check,
+        keep=identities.keep,
+    )

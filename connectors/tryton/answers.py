@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from connectors import answers as kit
 from connectors.base import Effect, Reply
 from pipeline.core.outcome import Rejected, Retryable, Scope, Unknown
 
@@ -45,15 +46,6 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of the tables below; `source` says where it is written."""
-
-    kind: Kind
-    code: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A call without result. `answer` holds Tryton's words, cut to ANSWER_MAX."""
 
@@ -62,6 +54,20 @@ class Failure:
     message: str
     answer: str | None = None
     retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the tables below; `source` says where it is written."""
+
+    kind: Kind
+    code: str
+    source: str
+
+    def failure(self, why: str) -> Failure:
+        """What we find out ourselves, not Tryton's own words: one sentence."""
+        what = self.code.partition(".")[2].replace("_", " ")
+        return Failure(kind=self.kind, code=self.code, message=f"Tryton: {what}: {why}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,68 @@ STATUSES: Mapping[int, Row] = {
 OTHER_STATUS = _row(Kind.UNCLEAR, "unexpected_status", "none: not a status that Tryton gives")
 LOCKED = _row(Kind.BUSY, "locked", "503 that says SQLite's 'database is locked': never committed")
 GARBLED = _row(Kind.UNCLEAR, "garbled", "200 that is no whole JSON-RPC answer")
+
+NUMBER_RACE = _row(Kind.CONFLICT, "number_race", "project/message.xml, msg_work_number_unique")
+NO_COMPANY = _row(Kind.BUSY, "no_company", "company/res.py, User.get_preferences")
+NO_RIGHTS = _row(Kind.BUSY, "no_rights", "ir.model.access, get_access")
+NO_DONE_STATUS = _row(Kind.BUSY, "no_done_status", "project/work.py, WorkStatus")
+NO_OPEN_STATUS = _row(Kind.BUSY, "no_open_status", "project/work.py, WorkStatus")
+NO_UNIT = _row(Kind.BUSY, "no_unit", "product/uom.xml")
+TOO_MANY = _row(Kind.BUSY, "too_many", "more records than one search may give")
+VANISHED = _row(Kind.CONFLICT, "vanished", "made, and not found by the search after it")
+OTHER_CUSTOMER = _row(
+    Kind.BUSINESS, "equipment_of_other_customer", "party of the project, and the registry's"
+)
+INACTIVE_CUSTOMER = _row(Kind.BUSINESS, "inactive_customer", "party.party, active")
+NO_PRODUCT = _row(Kind.BUSINESS, "no_product", "product.product, code and salable")
+_OURS: Mapping[str, Row] = {
+    "UserError with Tryton's sentence for a number taken": NUMBER_RACE,
+    "the user's companies": NO_COMPANY,
+    "the user's rights": NO_RIGHTS,
+    "no status of 100 % for tasks": NO_DONE_STATUS,
+    "no default status for tasks": NO_OPEN_STATUS,
+    "no unit of measure 'Unit'": NO_UNIT,
+    "a search with too many records": TOO_MANY,
+    "a record that is not found again": VANISHED,
+    "equipment of another customer": OTHER_CUSTOMER,
+    "a customer that is deactivated": INACTIVE_CUSTOMER,
+    "a product that is not there, or not for sale": NO_PRODUCT,
+}
+"""What we find out by looking."""
+
+_KINDS: Mapping[Kind, kit.Kind] = {
+    Kind.BUSINESS: kit.Kind.REFUSED,
+    Kind.CONFLICT: kit.Kind.HELD,
+    Kind.BUSY: kit.Kind.BUSY,
+    Kind.EXPIRED: kit.Kind.EXPIRED,
+    Kind.FAULT: kit.Kind.HELD,  # after a look-up: the transaction is over
+    Kind.UNCLEAR: kit.Kind.UNCLEAR,
+}
+
+
+def rows() -> tuple[kit.Row, ...]:
+    """All tables, as `fieldline connectors contract` prints them."""
+    tables = (
+        *((f"error {name}", row) for name, row in ERRORS.items()),
+        ("any other error", OTHER_ERROR),
+        *((f"status {status}", row) for status, row in STATUSES.items()),
+        ("503 'database is locked'", LOCKED),
+        ("any other status", OTHER_STATUS),
+        ("200 that cannot be read", GARBLED),
+        *((kind.__name__, row) for kind, row in TRANSPORT.items()),
+        *_OURS.items(),
+    )
+    return tuple(
+        kit.Row(
+            kind=_KINDS[row.kind],
+            code=row.code,
+            when=when,
+            source=row.source,
+            advice=_ADVICE.get(row.code, ""),
+        )
+        for when, row in tables
+    )
+
 
 IN_BAND = frozenset({Kind.BUSINESS, Kind.FAULT})
 """Kinds after which the transaction is over, so that a look-up tells the truth."""

@@ -6,7 +6,8 @@ only where the order still is as it was read (Records.write): a person's change 
 never lost, and the same write never counts twice. So an answer that does not come is no
 trouble: the next attempt reads again.
 
-    update   the severity in the order's name, and a line in its comment
+    update   the severity in the order's name, and a line in its comment; an order that a clear
+             closed is opened again, one that a person closed is not
     clear    a line, and the status 'done', unless somebody has noted work on it or closed it
 """
 
@@ -17,7 +18,14 @@ from typing import Any
 
 from connectors.base import Conversation, Effect
 from connectors.tryton.answers import IN_BAND, Failure, Kind, outcome, trouble
-from connectors.tryton.mapping import PREFIX, Change, mark_of, with_line, with_severity
+from connectors.tryton.mapping import (
+    PREFIX,
+    Change,
+    closing,
+    mark_of,
+    with_line,
+    with_severity,
+)
 from connectors.tryton.records import OrderState, Records, Values
 from pipeline.core.outcome import (
     Delivered,
@@ -74,7 +82,7 @@ class Changes:
             return {change.key: trouble(orders) for change in changes.values()}
         results: dict[str, Outcome] = {}
         planned: list[Planned] = []
-        done: int | Failure | None = None
+        statuses: dict[bool, int | Failure] = {}
         for entity, change in changes.items():
             order = orders.get(entity)
             if order is None:
@@ -84,17 +92,27 @@ class Changes:
                 results[change.key] = Delivered(target_id=str(order.id), created=False)
                 continue
             values = _values(change, order)
-            if change.closes and not order.done and not order.worked_on:
-                if done is None:
-                    done = yield from self._records.done_status()
-                if isinstance(done, Failure):
-                    results[change.key] = trouble(done)
+            wanted = self._status_of(change, order)
+            if wanted is not None and wanted not in statuses:
+                find = self._records.done_status if wanted else self._records.open_status
+                statuses[wanted] = yield from find()
+            if wanted is not None:
+                status = statuses[wanted]
+                if isinstance(status, Failure):
+                    results[change.key] = trouble(status)
                     continue
-                values |= {"status": done, "progress": 1.0}
+                values |= {"status": status, "progress": 1.0 if wanted else None}
             planned.append((change, order, values))
         if planned:
             results.update((yield from self._write(planned)))
         return results
+
+    @staticmethod
+    def _status_of(change: Change, order: OrderState) -> bool | None:
+        """Whether the order is to be closed (True), opened (False) or left as it is (None)."""
+        if change.closes:
+            return True if _closes(change, order) else None
+        return False if order.ours_to_open else None
 
     def _write(self, planned: Sequence[Planned]) -> Conversation[dict[str, Outcome]]:
         """All in one transaction or, where Tryton refuses that, one by one."""
@@ -116,9 +134,14 @@ class Changes:
         return results
 
 
+def _closes(change: Change, order: OrderState) -> bool:
+    return change.closes and not order.done and not order.worked_on
+
+
 def _values(change: Change, order: OrderState) -> dict[str, Any]:
     """What `write` takes for the comment and, of an update, the name."""
-    values: dict[str, Any] = {"comment": with_line(order.comment, change.line)}
+    line = closing(change.line) if _closes(change, order) else change.line
+    values: dict[str, Any] = {"comment": with_line(order.comment, line)}
     if change.severity is not None:
         values["name"] = with_severity(order.name, change.severity)
     return values

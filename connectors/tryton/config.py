@@ -2,67 +2,68 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
 import httpx
-from pydantic import SecretStr
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
 
-from pipeline.settings import Settings, SettingsError
+from connectors.settings import ConnectorSettings, web_address
+from pipeline.core.events import Severity
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrytonConfig:
+class TrytonSettings(ConnectorSettings):
     """One Tryton database, one user.
 
-    `url` is the server with the database's name as path. `company` is the company's name,
-    needed only where the user's current company is not the one to work for. `timeout_s`
-    is for each phase of a request, seconds; Tryton ends a read itself after 60
+    `timeout_s` is for each phase of a request, seconds; Tryton ends a read itself after 60
     (trytond/config.py, request.timeout) and a write after no limit.
-
-    Raises SettingsError where the address or the user cannot be used.
     """
 
-    url: str
-    user: str
-    password: SecretStr
-    company: str | None = None
-    timeout_s: float = 20.0
+    model_config = SettingsConfigDict(**ConnectorSettings.model_config | {"env_prefix": "TRYTON_"})
 
-    def __post_init__(self) -> None:
-        try:
-            url = httpx.URL(self.url)
-        except (httpx.InvalidURL, TypeError):
-            url = httpx.URL("")
-        path = url.path.strip("/")
-        if url.scheme not in {"http", "https"} or not url.host or not path or "/" in path:
-            # The text given is not repeated: it may hold a password.
-            raise SettingsError(
-                "TRYTON_URL is no address of a Tryton database: "
-                "write http(s)://host:port/database-name."
-            )
-        if url.userinfo or url.query or url.fragment:
-            raise SettingsError(
-                "TRYTON_URL holds more than host, port and database name: "
-                "give the user in TRYTON_USER and the password in TRYTON_PASSWORD."
-            )
-        if not self.user or ":" in self.user:
-            raise SettingsError("TRYTON_USER is empty or has a colon: give a Tryton login.")
+    url: str = Field("", description="Server with the database's name as path: https://host/erp")
+    user: str = Field("fieldline", description="Login of the connector's user")
+    password: SecretStr = Field(SecretStr(""), description="Its password")
+    company: str | None = Field(
+        None, description="Name of the company to work for; needed where it is not the user's own"
+    )
+
+    assets: bool = Field(
+        default=False, description="Keep a product of type 'asset' for each asset, by its id."
+    )
+    lead_severity: Literal["", "info", "warning", "critical"] = Field(
+        "", description="Least severity that makes a sales opportunity; empty = none does."
+    )
+    lead_types: str = Field(
+        "", description="Event types that make one, with commas between; empty = all."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _database(cls, url: str) -> str:
+        address = web_address(url)
+        path = httpx.URL(address).path.strip("/")
+        if not path or "/" in path:
+            raise ValueError("it names no database: write https://host:port/database-name")
+        return address
+
+    @field_validator("user")
+    @classmethod
+    def _login(cls, user: str) -> str:
+        if not user or ":" in user:
+            raise ValueError("it is empty or has a colon: give a Tryton login")
+        return user
+
+    def makes_lead(self, severity: Severity, kind: str) -> bool:
+        """Whether an event of that severity and type is a lead for sales."""
+        if not self.lead_severity:
+            return False
+        order = tuple(Severity)
+        grave = order.index(severity) >= order.index(Severity(self.lead_severity))
+        types = {name.strip() for name in self.lead_types.split(",")} - {""}
+        return grave and (not types or kind in types)
 
     @property
     def rpc_url(self) -> httpx.URL:
         """Address of JSON-RPC; without the last slash Tryton redirects (dispatcher.rpc)."""
-        url = httpx.URL(self.url)
-        return url.copy_with(path=f"/{url.path.strip('/')}/rpc/")
-
-
-def from_settings(
-    settings: Settings, *, company: str | None = None, timeout_s: float = 20.0
-) -> TrytonConfig:
-    """The configuration that the process's settings hold; SettingsError where it is unusable."""
-    return TrytonConfig(
-        url=settings.tryton_url,
-        user=settings.tryton_user,
-        password=settings.tryton_password,
-        company=company,
-        timeout_s=timeout_s,
-    )
+        return httpx.URL(f"{self.url}/rpc/")

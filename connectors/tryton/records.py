@@ -7,12 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from connectors.base import Conversation, Effect
-from connectors.tryton.answers import IN_BAND, Failure, Kind, garbled
-from connectors.tryton.mapping import Order, equipment_prefix, order_prefix
+from connectors.tryton.answers import (
+    IN_BAND,
+    NO_DONE_STATUS,
+    NO_OPEN_STATUS,
+    TOO_MANY,
+    Failure,
+    Kind,
+    garbled,
+)
+from connectors.tryton.mapping import Order, closed_by_us, equipment_prefix, order_prefix
 from connectors.tryton.session import Session
 
 WORK = "project.work"
 PARTY = "party.party"
+ADDRESS = "party.address"
 STATUS = "project.work.status"
 STATE = (
     *("name", "comment", "_timestamp", "status.progress"),
@@ -54,6 +63,11 @@ class OrderState:
     worked_on: bool
     """Whether a person has noted work on it: time, progress, or tasks below it."""
 
+    @property
+    def ours_to_open(self) -> bool:
+        """Whether it is closed, and closed by us: nobody has said otherwise since."""
+        return self.done and closed_by_us(self.comment)
+
 
 @dataclass(frozen=True, slots=True)
 class Works:
@@ -78,12 +92,15 @@ def customer_values(order: Order) -> Values:
     if order.customer_tax_id:
         identifier = {"type": "eu_vat", "code": order.customer_tax_id}
         values["identifiers"] = [["create", [identifier]]]
+    if order.site:
+        values["addresses"] = [["create", [{"building_name": order.site}]]]
     return values
 
 
-def equipment_values(order: Order, customer: int) -> Values:
-    """A project as `create` takes it."""
-    return {"type": "project", "name": order.equipment_name, "party": customer}
+def equipment_values(order: Order, customer: int, address: int | None = None) -> Values:
+    """A project as `create` takes it; `address` is where the equipment stands."""
+    values = {"type": "project", "name": order.equipment_name, "party": customer}
+    return values | ({} if address is None else {"party_address": address})
 
 
 def order_values(order: Order, equipment: int) -> Values:
@@ -158,18 +175,51 @@ class Records:
 
     def done_status(self) -> Conversation[int | Failure]:
         """The status of tasks that are done: the first of those that stand for 100 %."""
-        domain = [["progress", "=", 1.0], ["types", "in", "task"]]
-        rows = yield from self._search("done_status", STATUS, domain, ["id"], limit=1)
+        found = yield from self._status("done_status", ["progress", "=", 1.0])
+        return found or NO_DONE_STATUS.failure("make one of 100 % active, to close orders")
+
+    def open_status(self) -> Conversation[int | Failure]:
+        """The status that new tasks have."""
+        found = yield from self._status("open_status", ["default", "=", True])
+        return found or NO_OPEN_STATUS.failure("make one of them the default, to open orders again")
+
+    def _status(self, step: str, which: list[Any]) -> Conversation[int | Failure | None]:
+        domain = [which, ["types", "in", "task"]]
+        rows = yield from self._search(step, STATUS, domain, ["id"], limit=1)
         if isinstance(rows, Failure):
             return rows
-        if not rows:
-            return Failure(
-                kind=Kind.BUSY,
-                code="tryton.no_done_status",
-                message="Tryton has no status of 100 % for tasks, so no order can be closed: "
-                "make one active.",
-            )
-        return int(rows[0]["id"])
+        return int(rows[0]["id"]) if rows else None
+
+    def addresses(
+        self, sites: Collection[tuple[int, str]]
+    ) -> Conversation[dict[tuple[int, str], int] | Failure]:
+        """The addresses of parties that bear a site's name, by (party, site), lowest id first."""
+        domain = [
+            ["party", "in", sorted({party for party, _ in sites})],
+            ["building_name", "in", sorted({site for _, site in sites})],
+        ]
+        rows = yield from self._search("find_site", ADDRESS, domain, ["party", "building_name"])
+        if isinstance(rows, Failure):
+            return rows
+        found: dict[tuple[int, str], int] = {}
+        for row in rows:
+            party, site = row.get("party"), row.get("building_name")
+            if isinstance(party, int) and isinstance(site, str):
+                found.setdefault((party, site), row["id"])
+        return found
+
+    def find(
+        self, step: str, model: str, name: str, values: Collection[str], also: list[Any]
+    ) -> Conversation[dict[str, int] | Failure]:
+        """Ids of records by the value of a field, lowest id first."""
+        domain = [[name, "in", sorted(values)], *also]
+        rows = yield from self._search(step, model, domain, [name])
+        if isinstance(rows, Failure):
+            return rows
+        found: dict[str, int] = {}
+        for row in rows:
+            found.setdefault(str(row.get(name)), row["id"])
+        return found
 
     def write(
         self, step: str, changes: Sequence[tuple[OrderState, Values]]
@@ -253,11 +303,7 @@ class Records:
         if not (isinstance(rows, list) and all(_is_row(row) for row in rows)):
             return garbled()
         if len(rows) >= SEARCH_LIMIT:
-            return Failure(
-                kind=Kind.BUSY,
-                code="tryton.too_many",
-                message=f"Tryton has {SEARCH_LIMIT} or more records like these: clean them up.",
-            )
+            return TOO_MANY.failure(f"there are {SEARCH_LIMIT} or more: clean them up")
         return rows
 
 

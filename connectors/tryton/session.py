@@ -25,12 +25,23 @@ from typing import Any
 
 import httpx
 
-from connectors.base import Call, Conversation, Effect
-from connectors.tryton.answers import Failure, Kind, Result, read_reply
-from connectors.tryton.config import TrytonConfig
+from connectors.answers import clean
+from connectors.base import Call, Conversation, Effect, Reply
+from connectors.tryton.answers import (
+    NO_COMPANY,
+    NO_RIGHTS,
+    NUMBER_RACE,
+    Failure,
+    Kind,
+    Result,
+    read_reply,
+)
+from connectors.tryton.config import TrytonSettings
 
 ACCESS = ("project.work", "party.party")
 """Models to read and create in."""
+LEADS = ("sale.opportunity",)
+ASSETS = ("product.template", "product.product")
 CHANGED = "project.work"
 """Model that updates and clears write to."""
 NUMBER_TAKEN = ("project", "msg_work_number_unique")
@@ -60,8 +71,14 @@ def _halt(code: str, message: str) -> Failure:
 class Session:
     """The session of one connector, shared by its conversations; each may renew it."""
 
-    def __init__(self, config: TrytonConfig) -> None:
+    def __init__(self, config: TrytonSettings) -> None:
         self._config = config
+        self._secrets = config.secrets()
+        self._access = (
+            *ACCESS,
+            *(LEADS if config.lead_severity else ()),
+            *(ASSETS if config.assets else ()),
+        )
         self._login: Login | None = None
 
     def ask(
@@ -83,11 +100,12 @@ class Session:
                 return login
             full = {**login.context, **(context or {})}
             request = self._request(method, [*params, full], login.header)
-            answer = read_reply((yield Call(step=step, request=request, effect=effect)))
+            reply = yield Call(step=step, request=request, effect=effect)
+            answer = self._read_reply(reply, login.header)
             if isinstance(answer, Result):
                 return answer
             if answer.kind is Kind.BUSINESS and login.number_taken == answer.answer:
-                return replace(answer, kind=Kind.CONFLICT, code="tryton.number_race")
+                return replace(answer, kind=NUMBER_RACE.kind, code=NUMBER_RACE.code)
             if answer.kind is not Kind.EXPIRED:
                 return answer
             if self._login is login:  # another conversation may have renewed it meanwhile
@@ -102,6 +120,10 @@ class Session:
                 return login
             self._login = login
         return self._login
+
+    def forget(self) -> None:
+        """The next conversation logs in anew."""
+        self._login = None
 
     def check_rights(self, *, change: bool = False) -> Conversation[Failure | None]:
         """A Failure where the user may not, or no longer, create what orders are made of.
@@ -163,9 +185,8 @@ class Session:
             current = preferences.get("company")
             if isinstance(current, int):
                 return current
-            return _halt(
-                "no_company",
-                f"Tryton's user {self._config.user} has no current company: give it one.",
+            return NO_COMPANY.failure(
+                f"user {self._config.user} has no current company: give it one"
             )
         domain = [["party.name", "=", wanted]]
         rows = yield from self._read(
@@ -179,34 +200,31 @@ class Session:
         match rows.value:
             case [{"id": int(company)}] if company in (preferences.get("companies") or ()):
                 return company
-        return _halt(
-            "no_company",
-            f"Tryton has not exactly one company {wanted!r} open to user {self._config.user}: "
-            "correct the name or the user's companies.",
+        return NO_COMPANY.failure(
+            f"there is not exactly one {wanted!r} open to user {self._config.user}: correct "
+            "the name or the user's companies"
         )
 
     def _rights(
         self, header: str, context: dict[str, Any], *, change: bool = False
     ) -> Conversation[Failure | None]:
         answer = yield from self._read(
-            "rights", "model.ir.model.access.get_access", [list(ACCESS), context], header
+            "rights", "model.ir.model.access.get_access", [list(self._access), context], header
         )
         if isinstance(answer, Failure):
             return answer
         rights = answer.value if isinstance(answer.value, dict) else {}
-        for model in ACCESS:
+        for model in self._access:
             may = rights.get(model)
             if not (isinstance(may, dict) and may.get("read") and may.get("create")):
-                return _halt(
-                    "no_rights",
-                    f"Tryton's user {self._config.user} may not read and create {model}: "
-                    "add the user to a group that may.",
+                return NO_RIGHTS.failure(
+                    f"user {self._config.user} may not read and create {model}: "
+                    "add the user to a group that may"
                 )
             if change and model == CHANGED and not may.get("write"):
-                return _halt(
-                    "no_rights",
-                    f"Tryton's user {self._config.user} may not write {model}, which clearing an "
-                    "order takes: add the user to a group that may.",
+                return NO_RIGHTS.failure(
+                    f"user {self._config.user} may not write {model}, which clearing an order "
+                    "takes: add the user to a group that may"
                 )
         return None
 
@@ -231,7 +249,8 @@ class Session:
     ) -> Conversation[Result | Failure]:
         """A call outside ask(): every failure of it is one before anything was sent."""
         request = self._request(method, params, header)
-        answer = read_reply((yield Call(step=step, request=request, effect=Effect.READ)))
+        reply = yield Call(step=step, request=request, effect=Effect.READ)
+        answer = self._read_reply(reply, header or "")
         if isinstance(answer, Failure):
             return Failure(
                 kind=Kind.BUSY,
@@ -240,6 +259,10 @@ class Session:
                 retry_after_s=answer.retry_after_s,
             )
         return answer
+
+    def _read_reply(self, reply: Reply, header: str) -> Result | Failure:
+        """What it means, without our password and session in its words."""
+        return read_reply(clean(reply, (*self._secrets, header, header.partition(" ")[2])))
 
     def _request(self, method: str, params: list[Any], header: str | None) -> httpx.Request:
         """One JSON-RPC request, with the time limit that the client's send() does not add.

@@ -1,6 +1,6 @@
-"""Webhook out: events as signed CloudEvents, posted to any address, one or many at a time."""
+"""Webhook out: events as signed CloudEvents, or in a body of one's own, to any address."""
 
-from connectors.webhook.config import WebhookConfig
+from connectors.webhook.config import WebhookSettings
 from connectors.webhook.protocol import WebhookConnector
 
-__all__ = ["WebhookConfig", "WebhookConnector"]
+__all__ = ["WebhookConnector", "WebhookSettings"]

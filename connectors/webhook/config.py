@@ -1,109 +1,176 @@
-"""Where the receiver is and what we sign with."""
+"""Where the receiver is, what we sign with, and what a post looks like."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass, field
-from urllib.parse import quote
+import re
+from typing import Literal
+from urllib.parse import quote, urlsplit
 
 import httpx
-from pydantic import SecretStr
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
 
-from pipeline.settings import Settings, SettingsError
+from connectors.settings import LOOPBACK, ConnectorSettings, host_of
 
 BATCH_MAX = 200
 """Most events in one request."""
 KEY_PLACE = "{key}"
+HEADERS_MAX = 20
+HEADER_MAX = 4_096
+"""Most further headers, and most characters of one."""
+OWN_HEADERS = frozenset(
+    {
+        *("host", "content-length", "transfer-encoding", "connection", "traceparent"),
+        *("idempotency-key", "webhook-id", "webhook-timestamp", "webhook-signature", "x-signature"),
+    }
+)
+"""Headers that are the connector's own or the connection's."""
 _WHSEC = "whsec_"
 _KEY_BYTES = range(16, 129)
+_PLACE = re.compile(r"\{[^{}]*\}")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookConfig:
-    """One receiver.
+class WebhookSettings(ConnectorSettings):
+    """One receiver. Its addresses stay out of reprs, for such addresses often carry a token."""
 
-    `url` takes the posts; it stays out of reprs, for such addresses often carry a token.
-    `secret` is what both signatures are made with; several with blanks between while one
-    replaces another; None = not signed. `look_up_url` has {key} where an event's key goes;
-    None = the receiver cannot be asked. `batch` above 1 posts so many events in one request.
-    `keyed`: the receiver keeps an event to once, by Idempotency-Key or by the event's own id
-    in a batch. `timeout_s` is for each phase of a request, seconds.
+    model_config = SettingsConfigDict(env_prefix="WEBHOOK_")
 
-    Raises SettingsError where something of this cannot be used.
-    """
+    url: str = Field(
+        "",
+        repr=False,
+        description="Address that takes the posts. With a template it may have placeholders, "
+        "e.g. https://host/tickets/{event.entity}.",
+    )
+    secret: SecretStr | None = Field(
+        None,
+        description="What both signatures are made with (whsec_…, Standard Webhooks); several "
+        "with blanks between while one replaces another. None = not signed.",
+    )
+    look_up_url: str = Field(
+        "",
+        repr=False,
+        description="Address with {key} that says whether the receiver has an event; empty = it "
+        "cannot be asked.",
+    )
+    batch: int = Field(1, ge=1, le=BATCH_MAX, description="Events in one request.")
+    keyed: bool = Field(
+        default=True,
+        description="Whether the receiver keeps an event to once: by Idempotency-Key, by the "
+        "event's own id in a batch, or because the address names the record.",
+    )
+    template: str = Field(
+        "", description="File with the body as JSON with placeholders; empty = CloudEvents."
+    )
+    method: Literal["POST", "PUT", "PATCH"] = Field(
+        "POST", description="Method of a post; others than POST are for templates."
+    )
+    headers: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Further headers, e.g. Authorization, as JSON."
+    )
 
-    url: str = field(repr=False)
-    secret: SecretStr | None = None
-    look_up_url: str | None = field(default=None, repr=False)
-    batch: int = 1
-    keyed: bool = True
-    timeout_s: float = 20.0
+    @field_validator("url")
+    @classmethod
+    def _address(cls, text: str) -> str:
+        return _checked(text) if text else text
 
-    def __post_init__(self) -> None:
-        _check_address("WEBHOOK_URL", self.url)
-        if self.look_up_url is not None:
-            # Braces must be gone before httpx sees them: it would encode them.
-            if self.look_up_url.count(KEY_PLACE) != 1:
-                raise SettingsError(
-                    "WEBHOOK_LOOK_UP_URL does not say where the event's key goes: "
-                    "write {key} there, once."
-                )
-            _check_address("WEBHOOK_LOOK_UP_URL", self.look_up_url.replace(KEY_PLACE, "k"))
-            if (
-                httpx.URL(self.look_up_url.replace(KEY_PLACE, "k")).host
-                != httpx.URL(self.look_up_url.replace(KEY_PLACE, "other")).host
-            ):
-                raise SettingsError(
-                    "WEBHOOK_LOOK_UP_URL has {key} in its host: put it in the path or the query."
-                )
-        if not 1 <= self.batch <= BATCH_MAX:
-            raise SettingsError(f"WEBHOOK_BATCH is {self.batch}: give 1 to {BATCH_MAX}.")
-        if not self.timeout_s > 0:
-            raise SettingsError("WEBHOOK_TIMEOUT_S is not above zero: give seconds, say 20.")
-        self.signing_keys()
+    @field_validator("look_up_url")
+    @classmethod
+    def _look_up_address(cls, text: str) -> str:
+        if not text:
+            return text
+        # Braces must be gone before httpx sees them: it would encode them.
+        if text.count(KEY_PLACE) != 1:
+            raise ValueError(
+                "it does not say where the event's key goes, write {key} there, once, "
+                "in the path or the query"
+            )
+        return _checked(text)
+
+    @field_validator("secret")
+    @classmethod
+    def _can_sign(cls, secret: SecretStr | None) -> SecretStr | None:
+        for text in secret.get_secret_value().split() if secret else ():
+            _key(text)
+        return secret
+
+    @field_validator("headers")
+    @classmethod
+    def _can_be_sent(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        if len(headers) > HEADERS_MAX:
+            raise ValueError(f"it has more than {HEADERS_MAX} headers")
+        for name, value in headers.items():
+            text = value.get_secret_value()
+            if not _TOKEN.fullmatch(name) or name.lower() in OWN_HEADERS:
+                raise ValueError(f"the header {name[:64]!r} cannot be set here, leave it out")
+            if not (text.isascii() and text.isprintable() and len(text) <= HEADER_MAX):
+                raise ValueError(f"the value of header {name!r} is no line of visible ASCII")
+        return headers
+
+    @model_validator(mode="after")
+    def _agrees(self) -> WebhookSettings:
+        if self.template and self.batch != 1:
+            raise ValueError("a template posts events one by one, set WEBHOOK_BATCH to 1")
+        if not self.template and (self.method != "POST" or "{" in self.url):
+            raise ValueError(
+                "another method or placeholders in the address need WEBHOOK_TEMPLATE, "
+                "CloudEvents are posted to one address"
+            )
+        return self
+
+    def hosts(self) -> frozenset[str]:
+        """The receiver's, and the one that is asked."""
+        return frozenset({host_of(self.url), host_of(self.look_up_url)} - {""})
+
+    def secrets(self) -> tuple[str, ...]:
+        """Signing secrets and further headers: whole, and word by word ('Bearer …')."""
+        values = [value.get_secret_value() for value in self.headers.values()]
+        if self.secret is not None:
+            values.append(self.secret.get_secret_value())
+        words = {word for value in values for word in value.split() if len(word) >= _WORD}
+        return tuple(sorted({*filter(None, values), *words}, key=len, reverse=True))
 
     def signing_keys(self) -> tuple[bytes, ...]:
-        """Keys of the signatures, newest first; SettingsError where one is unusable.
+        """Keys of the signatures, newest first.
 
         'whsec_' and base64 is how Standard Webhooks writes one; anything else is the key.
         """
-        if self.secret is None:
-            return ()
-        return tuple(_key(text) for text in self.secret.get_secret_value().split())
+        return tuple(map(_key, self.secret.get_secret_value().split())) if self.secret else ()
 
     def look_up_address(self, key: str) -> str | None:
         """Where to ask for that event; None where the receiver cannot be asked."""
-        if self.look_up_url is None:
+        if not self.look_up_url:
             return None
         return self.look_up_url.replace(KEY_PLACE, quote(key, safe=""))
 
 
-def from_settings(settings: Settings) -> WebhookConfig:
-    """The configuration that the process's settings hold; SettingsError where it is unusable."""
-    return WebhookConfig(
-        url=settings.webhook_url,
-        secret=settings.webhook_secret,
-        look_up_url=settings.webhook_look_up_url or None,
-        batch=settings.webhook_batch,
-        keyed=settings.webhook_keyed,
-        timeout_s=settings.webhook_timeout_s,
-    )
+_WORD = 8
+"""A shorter word of a header is no secret, and would star half of an answer."""
 
 
-def _check_address(name: str, text: str) -> None:
+def _checked(text: str) -> str:
+    """The address; ValueError, which does not repeat it, where it is none."""
     try:
-        url = httpx.URL(text)
-    except (httpx.InvalidURL, TypeError):
-        url = httpx.URL("")
-    # The text given is not repeated: it may hold a token.
+        plain = _PLACE.sub("k", text)
+        url = httpx.URL(plain)
+        parts = urlsplit(text)
+        port_and_host_are_plain = not set(parts.netloc) & set("{}")
+    except (httpx.InvalidURL, ValueError):
+        raise ValueError("it is no web address, write https://host/path") from None
     if url.scheme not in {"http", "https"} or not url.host or url.fragment:
-        raise SettingsError(f"{name} is no web address: write http(s)://host/path.")
+        raise ValueError("it is no web address, write https://host/path")
     if url.userinfo:
-        raise SettingsError(
-            f"{name} holds a user or password: leave it out, requests are signed with "
-            "WEBHOOK_SECRET instead."
+        raise ValueError(
+            "it holds a user or password, leave it out: requests are signed with WEBHOOK_SECRET, "
+            "and WEBHOOK_HEADERS may say who we are"
         )
+    if not port_and_host_are_plain:
+        raise ValueError("it has a placeholder in its host, put it in the path or the query")
+    if url.scheme == "http" and url.host not in LOOPBACK:
+        raise ValueError("it is not encrypted, write https:// (http is for loopback only)")
+    return text
 
 
 def _key(text: str) -> bytes:
@@ -115,8 +182,8 @@ def _key(text: str) -> bytes:
         except (binascii.Error, ValueError):
             key = b""
     if len(key) not in _KEY_BYTES:
-        raise SettingsError(
-            f"WEBHOOK_SECRET is unusable: give {_KEY_BYTES.start} to {_KEY_BYTES.stop - 1} bytes, "
-            "or whsec_ and as many in base64."
+        raise ValueError(
+            f"it is unusable, give {_KEY_BYTES.start} to {_KEY_BYTES.stop - 1} bytes, "
+            "or whsec_ and as many in base64"
         )
     return key

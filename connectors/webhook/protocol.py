@@ -1,10 +1,11 @@
-"""Webhook out: one signed POST for an event, or for a batch of them, and what came of it. Pure.
+"""Webhook out: one signed request for an event, or a batch of them, and what came of it. Pure.
 
-| | single (batch 1) | batched |
-|---|---|---|
-| body | application/cloudevents+json | application/cloudevents-batch+json |
-| key at the receiver | Idempotency-Key, and the event's `id` | each event's `id` |
-| webhook-id | the key | a digest of the keys: the same batch has the same id |
+| | single | batched | templated |
+|---|---|---|---|
+| body | application/cloudevents+json | application/cloudevents-batch+json | the template's, JSON |
+| key there | Idempotency-Key, and the event's `id` | each event's `id` | Idempotency-Key |
+| webhook-id | the key | a digest of the keys: same batch, same id | the key |
+| method, address | POST, the address | POST, the address | the setting's; it may name a record |
 
 A batch carries no Idempotency-Key: sent again, it may hold other events, so only the ids in
 it tell the receiver what it has. Bodies stay under BODY_MAX, in as many requests as that
@@ -21,12 +22,15 @@ from typing import NamedTuple, TypeVar
 
 import httpx
 
-from connectors.base import Call, Conversation, Delivery, Effect, Reply
+from connectors.answers import Kind, Row, clean, forms_of, retryable, says
+from connectors.base import Call, Checked, Conversation, Delivery, Effect, Reply
+from connectors.fields import OPEN, Policy
 from connectors.webhook import answers
-from connectors.webhook.answers import Kind, Word
-from connectors.webhook.config import WebhookConfig
-from connectors.webhook.mapping import to_body
+from connectors.webhook.answers import NAME, Word
+from connectors.webhook.config import WebhookSettings
+from connectors.webhook.mapping import to_request
 from connectors.webhook.signature import sign
+from connectors.webhook.template import Template
 from pipeline.core.outcome import (
     Delivered,
     Found,
@@ -37,15 +41,16 @@ from pipeline.core.outcome import (
     Retryable,
     Scope,
     Undecidable,
-    Unknown,
 )
 from pipeline.wire.cloudevents import trace_parent
 
-NAME = "webhook"
 BODY_MAX = 1_048_576
 """Largest body, bytes; an event alone is at most mapping.EVENT_MAX."""
 _SINGLE = "application/cloudevents+json; charset=utf-8"
 _BATCH = "application/cloudevents-batch+json; charset=utf-8"
+_JSON = "application/json; charset=utf-8"
+_NOBODY = "fieldline-check"
+"""A key that no event has: `check` asks for it."""
 _NOT_SENT = Retryable(
     code="webhook.not_sent",
     message="The batch before it failed, so this one was not sent.",
@@ -55,11 +60,12 @@ T = TypeVar("T")
 
 
 class Item(NamedTuple):
-    """An event that can be sent: its place among the deliveries, key, event id and JSON."""
+    """An event that can be sent: its place among the deliveries, key, event id, where and what."""
 
     place: int
     key: str
     event_id: str
+    url: httpx.URL | str
     body: bytes
 
 
@@ -73,21 +79,36 @@ class Answer:
 
 
 class WebhookConnector:
-    """The connector. `clock` gives seconds since the Unix epoch, for the signatures."""
+    """The connector. `clock` gives seconds since the Unix epoch, for the signatures.
+
+    `template` is the one that the settings name; None = CloudEvents.
+    """
 
     name = NAME
 
-    def __init__(self, config: WebhookConfig, *, clock: Callable[[], float]) -> None:
-        self.batch_size = config.batch
-        self.keyed = config.keyed
-        self._config = config
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        policy: Policy = OPEN,
+        *,
+        clock: Callable[[], float],
+        template: Template | None = None,
+    ) -> None:
+        self.batch_size = settings.batch
+        self.keyed = settings.keyed
+        self._settings = settings
+        self._policy = policy
         self._clock = clock
-        self._keys = config.signing_keys()
-        secret = config.secret.get_secret_value() if config.secret else ""
-        self._secrets = tuple(text.encode() for text in secret.split())
-        self._url = httpx.URL(config.url)
-        self._effect = Effect.KEYED_WRITE if config.keyed else Effect.WRITE
-        self._extensions = {"timeout": httpx.Timeout(config.timeout_s).as_dict()}
+        self._template = template
+        self._url = httpx.URL(settings.url)
+        self._keys = settings.signing_keys()
+        self._secrets = settings.secrets()
+        self._forms = [form.encode() for form in forms_of(self._secrets)]
+        self._more = {
+            name.lower(): value.get_secret_value() for name, value in settings.headers.items()
+        }
+        self._effect = Effect.KEYED_WRITE if settings.keyed else Effect.WRITE
+        self._extensions = {"timeout": httpx.Timeout(settings.timeout_s).as_dict()}
 
     def deliver(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[Outcome]]:
         """Post the events; one outcome per delivery, in order."""
@@ -95,16 +116,16 @@ class WebhookConnector:
         items: list[Item] = []
         first: dict[str, int] = {}
         for place, one in enumerate(deliveries):
-            body = to_body(one.event, one.key)
-            if isinstance(body, Rejected):
-                outcomes[place] = body
+            made = to_request(one, self._url, self._template, self._policy)
+            if isinstance(made, Rejected):
+                outcomes[place] = made
             elif first.setdefault(one.key, place) == place:
-                items.append(Item(place, one.key, one.event.id, body))
+                items.append(Item(place, one.key, one.event.id, *made))
         groups = self._groups(items)
         while groups:
             group = groups.pop()
             reply = yield self._post(group)
-            answer = self._read(answers.clean(reply, self._secrets), group)
+            answer = self._read(self._clean(reply), group)
             if answer.outcomes is None:
                 half = len(group) // 2
                 groups += (group[half:], group[:half])
@@ -122,7 +143,7 @@ class WebhookConnector:
         """Ask for each key; Undecidable where the receiver cannot be asked."""
         found: list[LookUp] = []
         for one in deliveries:
-            address = self._config.look_up_address(one.key)
+            address = self._settings.look_up_address(one.key)
             if address is None:
                 found.append(
                     Undecidable(
@@ -132,18 +153,27 @@ class WebhookConnector:
                     )
                 )
                 continue
-            reply = yield Call(
-                step="look_up",
-                request=httpx.Request(
-                    "GET",
-                    address,
-                    headers={"accept": "application/json", **self._signed(one.key, b"")},
-                    extensions=self._extensions,
-                ),
-                effect=Effect.READ,
-            )
-            found.append(self._found(answers.clean(reply, self._secrets), one.key))
+            reply = yield self._get("look_up", "GET", address, one.key)
+            found.append(self._found(self._clean(reply), one.key))
         return found
+
+    def check(self) -> Conversation[Sequence[Checked]]:
+        """Ask for an event that nobody has sent, or at least whether anybody is there."""
+        address = self._settings.look_up_address(_NOBODY)
+        if address is None:
+            reply = yield self._get("check", "OPTIONS", self._plain_url(), _NOBODY)
+            row = answers.row_of(reply) if isinstance(reply, httpx.TransportError) else None
+            detail = answers.message(row, None) if row else "The receiver's server answers."
+            posting = "Whether it takes our signature shows only when something is posted."
+            return [
+                Checked(what="connection", ok=row is None, detail=detail),
+                Checked(what="credentials", ok=None, detail=posting),
+            ]
+        reply = yield self._get("look_up", "GET", address, _NOBODY)
+        found = self._found(self._clean(reply), _NOBODY)
+        if isinstance(found, Retryable):
+            return [Checked(what="look-up", ok=False, detail=found.message)]
+        return [Checked(what="look-up", ok=True, detail="The receiver says what it has.")]
 
     # -- out
 
@@ -164,7 +194,7 @@ class WebhookConnector:
         if self.batch_size == 1:
             step, body, message_id = "post", item.body, item.key
             headers = {
-                "content-type": _SINGLE,
+                "content-type": _SINGLE if self._template is None else _JSON,
                 # A structured-fields string (idempotency-key draft 07, 2.1), so quoted.
                 "idempotency-key": f'"{item.key}"',
                 "traceparent": trace_parent(item.event_id),
@@ -174,14 +204,24 @@ class WebhookConnector:
             keys = "\n".join(item.key for item in group)
             message_id = f"batch_{hashlib.sha256(keys.encode()).hexdigest()[:32]}"
             headers = {"content-type": _BATCH}
+        headers = {"accept": "application/json", **headers, **self._more}
         request = httpx.Request(
-            "POST",
-            self._url,
-            headers={"accept": "application/json", **headers, **self._signed(message_id, body)},
+            self._settings.method,
+            item.url,
+            headers=headers | self._signed(message_id, body),
             content=body,
             extensions=self._extensions,
         )
         return Call(step=step, request=request, effect=self._effect)
+
+    def _get(self, step: str, method: str, address: str, key: str) -> Call:
+        headers = {"accept": "application/json", **self._more, **self._signed(key, b"")}
+        request = httpx.Request(method, address, headers=headers, extensions=self._extensions)
+        return Call(step=step, request=request, effect=Effect.READ)
+
+    def _plain_url(self) -> str:
+        """The address without what only an event can fill in."""
+        return self._settings.url.partition("{")[0]
 
     def _signed(self, message_id: str, body: bytes) -> dict[str, str]:
         return sign(self._keys, message_id=message_id, timestamp=int(self._clock()), body=body)
@@ -189,12 +229,12 @@ class WebhookConnector:
     # -- back
 
     def _read(self, reply: Reply, group: Sequence[Item]) -> Answer:
-        row, whole, says = answers.row_of(reply), self._word(reply), answers.says(reply)
+        row, whole, told = answers.row_of(reply), self._word(reply), says(reply)
         words: Sequence[Word | None] | None = None
         if self.batch_size > 1:
             words = answers.words_of(reply, [item.key for item in group])
         if words is None:
-            if row is not None and row.by_event and len(group) > 1:
+            if row is not None and row.code in answers.BY_EVENT and len(group) > 1:
                 return Answer(None, lost=False)
             words = [whole] * len(group)
             rows = [row] * len(group)
@@ -204,7 +244,7 @@ class WebhookConnector:
         else:
             rows = [answers.row_of_status(word.status) if word else None for word in words]
         outcomes = [
-            answers.outcome(row, word, item.key, keyed=self.keyed, says=says)
+            answers.outcome(row, word, item.key, keyed=self.keyed, says=told)
             for row, word, item in zip(rows, words, group, strict=True)
         ]
         return Answer(_by_item(rows, outcomes), lost=not any(map(_answered, outcomes)))
@@ -219,21 +259,21 @@ class WebhookConnector:
             named = [word.fields.get(name) for name in ("id", "key", "event_id")]
             if key in named:
                 return Found(target_id=answers.target_id(word.fields, word.location, key))
-        elif row is None or row.kind is not Kind.REFUSED:
-            trouble = answers.outcome(row, word, key, keyed=True, says="")
-            if isinstance(trouble, Retryable | Unknown):
-                return Retryable(
-                    code=trouble.code,
-                    message=trouble.message,
-                    scope=Scope.SYSTEM,
-                    retry_after_s=word.retry_after_s if word else None,
-                )
+        elif row is not None and row is not answers.PAGE and row.kind is not Kind.REFUSED:
+            wish = word.retry_after_s if word else None
+            trouble = retryable(row, message=answers.message(row, word), retry_after_s=wish)
+            return replace(trouble, scope=Scope.SYSTEM)
         return Retryable(
             code="webhook.look_up_unclear",
             message="The answer to the look-up does not say whether the receiver has the event: "
             "check WEBHOOK_LOOK_UP_URL.",
             scope=Scope.ITEM,
         )
+
+    def _clean(self, reply: Reply) -> Reply:
+        """Without our secrets. Looked for first: nearly no answer has one."""
+        told = reply.content if isinstance(reply, httpx.Response) else b""
+        return clean(reply, self._secrets) if any(one in told for one in self._forms) else reply
 
     def _word(self, reply: Reply) -> Word | None:
         return answers.word_of(reply, self._clock())
@@ -245,7 +285,7 @@ def _answered(outcome: Outcome) -> bool:
     return ended or (isinstance(outcome, Retryable) and outcome.scope is Scope.ITEM)
 
 
-def _by_item(rows: Sequence[answers.Row | None], outcomes: list[Outcome]) -> list[Outcome]:
+def _by_item(rows: Sequence[Row | None], outcomes: list[Outcome]) -> list[Outcome]:
     """Where a receiver failed on some events and took or refused others, those are to blame."""
     if not any(isinstance(outcome, Delivered | Rejected) for outcome in outcomes):
         return outcomes

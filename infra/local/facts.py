@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 
 from connectors.exchange import converse
 from connectors.lake import reader
-from connectors.tryton.config import from_settings
-from connectors.tryton.protocol import OrderSeen, TrytonConnector
+from connectors.settings import make
+from connectors.tryton import OrderSeen, TrytonConnector, TrytonSettings
+from infra.local import found
 from infra.local.live import Watch
 from infra.local.part import StackError
 from infra.local.report import LakeFacts, Order, RunReport
 from pipeline.core.balance import Line
 from pipeline.core.outcome import Retryable
-from pipeline.core.registry import Registry
 from pipeline.ops import deadletters
 from pipeline.ops.books import Books
 from pipeline.settings import Settings
@@ -63,12 +63,13 @@ async def gather(
     }
     accepted = books.sinks[LAKE].accepted if LAKE in books.sinks else ()
     lake = await asyncio.to_thread(_lake, settings, session, tuple(accepted))
-    ours = [order for order in await read_orders(settings) if order.key in books.sources]
+    ours = [order for order in await read_orders() if order.key in books.sources]
     readings = books.readings
     lines = [
         _published(watch, played),
         *books.lines(watch.committed),
         *_far_ends(watch, played, lake, Counter(order.key for order in ours)),
+        *[await _asked(settings, books, sink) for sink in found.others(books, LAKE, TRYTON)],
     ]
     return RunReport(
         readings={
@@ -83,11 +84,19 @@ async def gather(
         lake=lake,
         orders=[_order(order) for order in ours],
         lines=lines,
-        latencies_ms=_latencies(watch, journal),
+        latencies_ms=await asyncio.to_thread(_latencies, watch, journal),
         dead_letters=await _dead_letters(settings, watch),
         restarts=restarts,
         sample_s=sample_s,
         seconds=since_start(),
+    )
+
+
+async def _asked(settings: Settings, books: Books, sink: str) -> Line:
+    """A line that compares what we say with what another system shows, key by key."""
+    delivered, shown = await found.found(settings, books, sink)
+    return Line(
+        name=f"{sink} delivered → records there", went_in=delivered, places={"records": shown}
     )
 
 
@@ -150,32 +159,35 @@ def _far_ends(watch: Watch, played: Played, lake: LakeFacts, orders: Counter[str
     return out
 
 
-def _latencies(watch: Watch, journal: Path) -> list[int]:
-    """Device publish to ERP confirmation, by the device's journal, milliseconds."""
+def _latencies(watch: Watch, journal: Path) -> dict[str, list[int]]:
+    """Device publish to confirmation by each sink, by the device's journal, milliseconds."""
     table = pq.read_table(journal, columns=["device_id", "session", "sequence", "sent_ms"])
     columns = [table.column(n).to_pylist() for n in table.column_names]
     first_sent: dict[tuple[str, int, int], int] = {}
     for device, session, sequence, sent_ms in zip(*columns, strict=True):
         first_sent.setdefault((device, session, sequence), sent_ms)
     books = watch.books
-    return [
-        confirmed - first_sent[books.sources[event]]
-        for event, confirmed in books.confirmed_ms.items()
-        if books.sources.get(event) in first_sent
-    ]
+    return {
+        sink: [
+            at_ms - first_sent[books.sources[event]]
+            for event, at_ms in confirmed.items()
+            if books.sources.get(event) in first_sent
+        ]
+        for sink, confirmed in sorted(books.confirmed_ms.items())
+    }
 
 
-async def read_orders(settings: Settings) -> Sequence[OrderSeen]:
+async def read_orders() -> Sequence[OrderSeen]:
     """All our service orders in the ERP, asked now; StackError where it does not tell."""
-    connector = TrytonConnector(from_settings(settings), Registry())
+    connector = TrytonConnector(make(TrytonSettings))
     async with httpx.AsyncClient() as client:
         exchange = await converse(connector.find_orders, client, request_s=30.0, late=lambda: False)
-    found = exchange.result
-    if found is None:
+    seen = exchange.result
+    if seen is None:
         raise StackError(f"Tryton's orders could not be read ({exchange.bug or 'broken off'}).")
-    if isinstance(found, Retryable):
-        raise StackError(f"Tryton's orders could not be read: {found.message}")
-    return found
+    if isinstance(seen, Retryable):
+        raise StackError(f"Tryton's orders could not be read: {seen.message}")
+    return seen
 
 
 def _order(seen: OrderSeen) -> Order:

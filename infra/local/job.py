@@ -20,8 +20,9 @@ from infra.local.part import StackError
 from infra.local.report import RunReport
 from infra.local.supervisor import Supervisor
 from pipeline.core.routing import Route, sinks_of
-from pipeline.ops import status, topics
+from pipeline.ops import identity, status, topics
 from pipeline.ops.books import BookKeeper, Books, committed_offsets, worker_groups
+from pipeline.ops.identity_import import When
 from pipeline.settings import Settings
 from pipeline.simulate.player import Knobs, Played, play
 from pipeline.state.routes_file import load_routes
@@ -109,6 +110,7 @@ class Job:
         """
         async with _admin(self.settings) as admin:
             await topics.create(admin, all_topics(sinks_of(self._routes)), self.settings)
+            await self._bring_devices()
             deadline = time.monotonic() + READY_S
             ends, since = -1, time.monotonic()
             while True:
@@ -126,6 +128,14 @@ class Job:
                         f"look into {self.settings.log_dir}."
                     )
                 await asyncio.sleep(_LOOK_S)
+
+    async def _bring_devices(self) -> None:
+        """The registry file into the identity map; a wrong line is told and left out."""
+        path = self.settings.devices_file
+        when = When(now_ms=identity.now_ms(), who="make run", why=f"the file {path.name}")
+        done = await identity.import_file(self.settings, path, when)
+        for wrong in done.wrong:
+            self._console.print(wrong.told(str(path)), highlight=False, markup=False)
 
     async def _play(
         self, keeper: BookKeeper, screen: Screen, session: int, journal: Path

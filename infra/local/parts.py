@@ -6,14 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from connectors.registry import system
+from connectors.settings import variables
 from infra.local.kafka import Kafka
 from infra.local.mosquitto import Mosquitto
 from infra.local.part import Part
 from infra.local.redis import Redis
 from infra.local.s3proxy import S3Proxy
+from infra.local.sandbox import SandboxPart
 from infra.local.tryton import Tryton
 
 CONTROLLER = "kafka-controller"
+SANDBOXES = ("salesforce", "sap", "netsuite")
+"""Systems that the sample goes to besides the real ERP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,17 @@ class Spec:
     variables: tuple[str, ...]
     ports: tuple[str, ...]
     build: Callable[[Mapping[str, int], Path, Path], Part]
+
+
+def _sandbox(name: str) -> Spec:
+    return Spec(
+        name=name,
+        variables=variables(system(name).settings),
+        ports=(name,),
+        build=lambda ports, folder, log_dir: SandboxPart(
+            name=name, port=ports[name], folder=folder, log_dir=log_dir
+        ),
+    )
 
 
 PARTS: tuple[Spec, ...] = (
@@ -71,5 +87,6 @@ PARTS: tuple[Spec, ...] = (
             port=ports["tryton"], folder=folder, log_dir=log_dir
         ),
     ),
+    *(_sandbox(name) for name in SANDBOXES),
 )
 NAMES = tuple(spec.name for spec in PARTS)

@@ -16,6 +16,9 @@ from pipeline.cli.look import balance_table, line_json
 from pipeline.core.balance import Line
 from pipeline.topology import LAKE
 
+ERP = "tryton"
+"""The sink whose latency the report names first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
@@ -53,7 +56,8 @@ class RunReport:
     lake: LakeFacts
     orders: Sequence[Order]
     lines: Sequence[Line]
-    latencies_ms: Sequence[int]
+    latencies_ms: Mapping[str, Sequence[int]]
+    """Device publish to confirmation, by sink."""
     dead_letters: Sequence[tuple[str, str, str]]
     """(event id, device, why) of this run's dead letters."""
     restarts: Mapping[str, int]
@@ -65,11 +69,12 @@ class RunReport:
         """Whether every line of the balance closes."""
         return all(line.closes for line in self.lines)
 
-    def latency(self) -> dict[str, int | None]:
-        """Median and 99th percentile, device publish to ERP order confirmed, milliseconds."""
-        if not self.latencies_ms:
+    def latency(self, sink: str = ERP) -> dict[str, int | None]:
+        """Median and 99th percentile, device publish to confirmed by a sink, milliseconds."""
+        taken = self.latencies_ms.get(sink)
+        if not taken:
             return {"p50": None, "p99": None}
-        p50, p99 = np.percentile(np.array(self.latencies_ms), [50, 99])
+        p50, p99 = np.percentile(np.array(taken), [50, 99])
         return {"p50": round(float(p50)), "p99": round(float(p99))}
 
     def as_json(self) -> dict[str, Any]:
@@ -85,6 +90,7 @@ class RunReport:
                 "lines": [line_json(line) for line in self.lines],
             },
             "latency_ms": self.latency(),
+            "latency_ms_by_sink": {sink: self.latency(sink) for sink in self.latencies_ms},
             "orders": [order.number for order in self.orders],
             "restarts": dict(self.restarts),
             "sample_seconds": round(self.sample_s, 1),
@@ -141,6 +147,8 @@ def _stages(report: RunReport) -> Table:
         said = ", ".join(f"{n:,} {place.replace('_', ' ')}" for place, n in places.items())
         if name != LAKE and (changes := counts.get("changes")):
             said += f" ({changes:,} of the delivered close or change an order)"
+        if (p50 := report.latency(name)["p50"]) is not None:
+            said += f"; half of it {p50:,} ms after the device sent it"
         label = "lake, events" if name == LAKE else name
         table.add_row(f"[bold]{label}[/]", said or "nothing")
     table.add_row(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from connectors.settings import make
+from connectors.tryton import TrytonSettings
 from infra.local.job import Job, Plan, save, start_workers
 from infra.local.part import StackError
 from infra.local.report import show
@@ -61,7 +63,7 @@ async def _run(
         show(report, console)
         console.print(f"Written to {save(report, root)}.", highlight=False)
         if not once:
-            _say_what_to_look_at(console, job.settings)
+            _say_what_to_look_at(console)
             await asyncio.Event().wait()  # until Ctrl-C
         return 0 if report.closes else 1
     finally:
@@ -89,12 +91,12 @@ def _settings(env: dict[str, str]) -> Settings:
     return load()
 
 
-def _say_what_to_look_at(console: Console, settings: Settings) -> None:
+def _say_what_to_look_at(console: Console) -> None:
     console.print(
         "\nEverything stays up; Ctrl-C ends it. In another terminal:\n"
         "  [bold].venv/bin/fieldline status[/]        who is how far\n"
         "  [bold].venv/bin/fieldline balance[/]       everything accounted for\n"
         "  [bold].venv/bin/fieldline dlq list[/]      what a person must decide\n"
-        f"Tryton's API is at {settings.tryton_url}.",
+        f"Tryton's API is at {make(TrytonSettings).url}.",
         highlight=False,
     )

@@ -24,7 +24,7 @@ from infra.local.part import Command, StackError
 
 DATABASE = "erp"
 USER = "fieldline"
-MODULES = ("party", "company", "currency", "project")
+MODULES = ("party", "company", "currency", "project", "product", "sale_opportunity")
 CHECKOUT = Path(__file__).resolve().parents[2]
 _BUILD_DEADLINE_S = 300.0
 _PROBE_TIMEOUT_S = 2.0

@@ -18,10 +18,15 @@ from trytond.transaction import Transaction
 USER = "fieldline"
 COMPANY = "Fieldline Service"
 GROUP = "Fieldline connector"
-MODELS = {"project.work": True, "party.party": False}
+MODELS = {
+    "project.work": True,
+    "party.party": False,
+    "product.template": False,
+    "sale.opportunity": False,
+}
 """What the user may read and create, never delete, and whether it may change it: a cleared
-anomaly closes its order. Identifiers and addresses follow their party (Model.__access__ in
-trytond/modules/party)."""
+anomaly closes its order. Identifiers and addresses follow their party, products their template
+(Model.__access__ in trytond/modules)."""
 
 _ROOT = 1
 """Id of the user that trytond/res/user.xml makes first, 'admin'."""

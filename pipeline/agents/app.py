@@ -15,7 +15,7 @@ from pipeline.agents.rounds import Holdings, Rounds, Step, tracked
 from pipeline.agents.watchdog import PULSE_S, Pulse, Watchdog
 from pipeline.settings import Settings
 from pipeline.state.worker_folder import worker_folder
-from pipeline.topology import topics
+from pipeline.topology import TIMESERIES, topics
 from pipeline.wire import kafka
 
 END_S = 15.0
@@ -29,7 +29,7 @@ LEASE_S = 1.0
 _LEASE_LOOK_S = 0.05
 STATEFUL = ("detect",)
 """Roles with a table: another worker keeps a copy of it, where there is one."""
-PATIENT = ("archive", "deliver-")
+PATIENT = ("archive", "deliver-", TIMESERIES)
 """Roles, or how their names begin, that wait with messages in hand while a target is away."""
 
 
@@ -131,7 +131,7 @@ class Worker:
         self.app.transport.Consumer = self.membership.of(tracked(self.holdings))  # type: ignore[misc]  # one app only
         self._pulse = Pulse(limit_s=settings.stall_s)
         self._role = role
-        self._map = {topic.name: topic for topic in topics(sinks)}
+        self._map = {topic.name: topic for topic in topics(sinks, timeseries=role == TIMESERIES)}
         self.consumed: set[str] = set()
         self.produced: set[str] = set()
         self._ending = Ending(self.app, self.holdings, self.membership)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import structlog
@@ -32,10 +32,12 @@ from pipeline.agents.parked import ParkedDevices
 from pipeline.agents.results import result_record
 from pipeline.agents.rounds import Round
 from pipeline.agents.tickets import Letter, Ticket, parked, replay_of, waiting_of
-from pipeline.core.events import fingerprint
+from pipeline.core.events import BusinessEvent, fingerprint
 from pipeline.core.ledger import Mode, Place
 from pipeline.core.outcome import Delivered, Rejected
+from pipeline.core.registry import DeviceRecord, Owners
 from pipeline.settings import Settings
+from pipeline.state.identities_index import IdentitiesUnavailable
 from pipeline.state.ledger import Ledger, LedgerUnavailable
 from pipeline.state.parking import Parked, Parking
 from pipeline.state.table import Rows, RowTable
@@ -67,6 +69,7 @@ class Deliverer:
         sink: str,
         codec: Codec,
         ledger: Ledger,
+        owners: Owners,
         make_driver: Callable[[Callable[..., Any]], Driver],
     ) -> None:
         self.channel = worker.source(sink_topic(sink))
@@ -76,6 +79,7 @@ class Deliverer:
         self._sink = sink
         self._codec = codec
         self._ledger = ledger
+        self._owners = owners
         self._driver = make_driver(self.places)
         self._emitter = Emitter(settings, name=f"fieldline-deliver-{sink}")
         self._table = RowTable(worker.app, "parked", append=self._append)
@@ -91,19 +95,22 @@ class Deliverer:
         """Take messages on, in order per device."""
         self._open()
         epoch = self._epoch
-        jobs: list[Job] = []
-        behind: list[Job] = []
         refused: list[tuple[Any, Awaitable[Any]]] = []
+        read: list[tuple[Any, Ticket, BusinessEvent]] = []
         for event in hand.events:
             message = event.message
-            headers = dict(message.headers or {})
-            ticket = Ticket(message.value, headers, hand, event)
+            ticket = Ticket(message.value, dict(message.headers or {}), hand, event)
             try:
-                place = (message.partition, message.offset)
-                job = self._job(message.value, headers, place, ticket)
+                read.append((message, ticket, decode_event(self._codec, message.value)))
             except UnreadableError as error:
                 refused.append((event, await self._dead.send(message, unreadable(error))))
-                continue
+        records = await self._whose([one for _, _, one in read], lambda: not hand.lost)
+        if records is None:
+            return
+        jobs: list[Job] = []
+        behind: list[Job] = []
+        for (message, ticket, decoded), record in zip(read, records, strict=True):
+            job = _job(decoded, record, (message.partition, message.offset), ticket)
             (behind if job.device in self._parked else jobs).append(job)
         self._driver.submit(jobs)
         if refused:
@@ -114,27 +121,27 @@ class Deliverer:
             await self._store(waits, [], epoch)
         await self._driver.room()
 
-    def _job(
-        self,
-        payload: bytes,
-        headers: Mapping[str, bytes],
-        place: tuple[int, int],
-        ticket: Ticket,
-        waiting: Waiting | None = None,
-    ) -> Job:
-        decoded = decode_event(self._codec, payload)
-        mode = Mode.FIRST
-        if REPLAY in headers:
-            mode = Mode.EDITED if EDITED in headers else Mode.REPLAY
-        return Job(
-            delivery=Delivery(event=decoded, key=decoded.id),
-            payload_hash=fingerprint(decoded),
-            mode=mode,
-            partition=place[0],
-            offset=place[1],
-            ticket=ticket,
-            waiting=waiting or Waiting(),
-        )
+    async def _whose(
+        self, events: Sequence[BusinessEvent], ours: Callable[[], bool]
+    ) -> list[DeviceRecord | None] | None:
+        """Each device's row as it was when the event occurred, as soon as that can be said.
+
+        None where the events are not `ours` any more. An event cannot have occurred after it was
+        observed: a device whose clock is ahead must not reach a planned owner.
+        """
+        asks = [(one.device_id, min(one.occurred_at_ms, one.observed_at_ms)) for one in events]
+        told = False
+        while ours():
+            try:
+                records = await self._owners.resolve(asks)
+            except IdentitiesUnavailable as error:
+                if not told:
+                    log.warning("events wait for the identity map", detail=str(error))
+                told = True
+                await asyncio.sleep(LOOK_S)
+            else:
+                return records if ours() else None
+        return None
 
     # -- out
 
@@ -234,14 +241,25 @@ class Deliverer:
         if self._app.rebalancing or not self._worker.membership.holds():
             return
         self._open()
-        jobs = []
-        limit = max(self._driver.free, WAKE_EVENTS)
-        for partition, row in self._parked.take(int(time.time() * 1000), limit):
-            ticket = Ticket(row.payload, row.headers)
-            place = (partition, row.offset)
-            jobs.append(self._job(row.payload, row.headers, place, ticket, waiting_of(row)))
-        if jobs:
-            self._driver.submit(jobs, back=True)
+        epoch = self._epoch
+        taken = self._parked.take(int(time.time() * 1000), max(self._driver.free, WAKE_EVENTS))
+        if not taken:
+            return
+        events = [decode_event(self._codec, row.payload) for _, row in taken]
+        records = await self._whose(events, lambda: self._holdings.epoch == epoch)
+        if records is None:
+            return
+        jobs = [
+            _job(
+                event,
+                record,
+                (partition, row.offset),
+                Ticket(row.payload, row.headers),
+                waiting_of(row),
+            )
+            for (partition, row), event, record in zip(taken, events, records, strict=True)
+        ]
+        self._driver.submit(jobs, back=True)
 
     def _open(self) -> None:
         """After a rebalance: begin with the partitions that are ours now."""
@@ -293,14 +311,41 @@ class Deliverer:
         return await settled(await self._emitter.emit(topic, partition, records))
 
 
+def _job(
+    event: BusinessEvent,
+    record: DeviceRecord | None,
+    place: tuple[int, int],
+    ticket: Ticket,
+    waiting: Waiting | None = None,
+) -> Job:
+    """An event on its way, with its partition and offset."""
+    mode = Mode.FIRST
+    if REPLAY in ticket.headers:
+        mode = Mode.EDITED if EDITED in ticket.headers else Mode.REPLAY
+    return Job(
+        delivery=Delivery(event=event, key=event.id, record=record),
+        payload_hash=fingerprint(event),
+        mode=mode,
+        partition=place[0],
+        offset=place[1],
+        ticket=ticket,
+        waiting=waiting or Waiting(),
+    )
+
+
 def register(
     worker: Worker,
     deliverer: Deliverer,
     *,
     name: str,
     check: Callable[[], Awaitable[str | None]],
+    keep: Callable[[], Awaitable[None]],
 ) -> None:
-    """Put the agent into the app. `check` says what is weak about the ledger, once at start."""
+    """Put the agent into the app.
+
+    `check` says what is weak about the ledger, once at start; `keep` keeps the index of the
+    identity map, for ever.
+    """
 
     @worker.app.task  # type: ignore[untyped-decorator]  # Faust has no types
     async def check_ledger() -> None:
@@ -310,6 +355,10 @@ def register(
             weakness = f"The ledger could not be checked: {error}."
         if weakness:
             log.warning("ledger is weak", detail=weakness)
+
+    @worker.app.task  # type: ignore[untyped-decorator]  # Faust has no types
+    async def identities() -> None:
+        await guarded(lambda _: keep(), None)
 
     @worker.app.task  # type: ignore[untyped-decorator]  # Faust has no types
     async def ends() -> None:

@@ -31,11 +31,12 @@ from pipeline.agents.unreadable import Quarantine
 from pipeline.core.detect import At, Decision, Detection
 from pipeline.core.fleet import C_DIRTY
 from pipeline.core.quarantine import Reason
-from pipeline.core.registry import Devices, Registry
+from pipeline.core.registry import Registry
 from pipeline.core.rules import MetricRule, Rules
 from pipeline.core.telemetry import NO_SEQUENCE, Sample, TelemetryBatch, pack
 from pipeline.settings import Settings
 from pipeline.state import device_restore, device_state, partition_state
+from pipeline.state.identities_live import LiveIdentities
 from pipeline.state.rules_topic import RulesTopic
 from pipeline.state.seal import Seal
 from pipeline.state.table import Rows, RowTable
@@ -91,7 +92,7 @@ class Detector:
         *,
         codec: Codec,
         rules: RulesTopic,
-        registry: Devices,
+        registry: LiveIdentities,
     ) -> None:
         self._app = worker.app
         self._holdings = worker.holdings
@@ -324,8 +325,9 @@ class Detector:
         return stored, done_below
 
     async def checkpoints(self) -> None:
-        """Read the rules, then checkpoint for ever."""
+        """Read the rules and the identity map, then checkpoint for ever."""
         await guarded(lambda _: self._rules.start(), None)
+        await guarded(lambda _: self._registry.start(), None)
         self._ready.set()
         while True:
             await asyncio.sleep(CHECKPOINT_S)
@@ -339,6 +341,7 @@ class Detector:
         """Store all, then let go of Kafka."""
         await self.finish()
         await self._rules.stop()
+        await self._registry.stop()
 
 
 def compile_kernel() -> None:

@@ -14,6 +14,7 @@ from pipeline.ops import deadletters
 from pipeline.ops.dlq_dry_run import Rehearsal, Stage, Verdict
 from pipeline.ops.dlq_states import Standing
 from pipeline.settings import Settings
+from pipeline.state import identities
 from pipeline.topology import LAKE
 from pipeline.wire.avro import Codec
 
@@ -29,13 +30,16 @@ async def rehearse(
     well = True
     order = deadletters.in_order(codec, [row.entry for row in chosen])
     rows = {id(row.entry): row.row for row in chosen}
-    async with httpx.AsyncClient(follow_redirects=False) as client:
+    async with (
+        identities.opened(settings) as owners,
+        httpx.AsyncClient(follow_redirects=False) as client,
+    ):
         async for entry in deadletters.paced(order, rate):
             if entry.sink == LAKE:
                 console.print(f"{plain(entry.name)}  would become a row of the lake again.")
                 continue
             if entry.sink not in stages:
-                stages[entry.sink] = Stage(settings, codec, entry.sink)
+                stages[entry.sink] = Stage(settings, codec, entry.sink, owners)
             dry = await stages[entry.sink].rehearse(client, entry, rows[id(entry)])
             _print(console, dry)
             well &= dry.verdict in _COLOURS

@@ -11,12 +11,17 @@ from rich.markup import escape
 
 from pipeline.cli import (
     backtest,
+    connectors,
     deadletters,
+    docs,
     feedback,
+    identity,
     look,
+    new_connector,
     play,
     reconcile,
     rules,
+    send,
     state,
     work,
 )
@@ -35,9 +40,15 @@ play.register(app)
 work.register(app)
 backtest.register(app)
 reconcile.register(app)
+send.register(app)
+new_connector.register(app)
 app.add_typer(deadletters.app, name="dlq")
 app.add_typer(rules.app, name="rules")
+app.add_typer(connectors.app, name="connectors")
+app.add_typer(connectors.mapping, name="mapping")
 app.add_typer(feedback.app, name="feedback")
+app.add_typer(identity.app, name="identity")
+app.add_typer(docs.app, name="docs")
 app.add_typer(state.app, name="state")
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceRecord:
     """One row of the registry. `device_id` is 'tenant/device'; `active` False = retired asset.
 
-    `device_class` (for rules) and `site` (for storm suppression) are '' where not given.
+    `device_class` (for rules), `site` (for storm suppression) and `region` (where its data may
+    go) are '' where not given. `ids` is what other systems call them, by 'system.object', e.g.
+    'salesforce.account'.
     """
 
     device_id: str
@@ -25,6 +25,8 @@ class DeviceRecord:
     active: bool
     device_class: str = ""
     site: str = ""
+    region: str = ""
+    ids: Mapping[str, str] = field(default_factory=dict)
 
 
 class Devices(Protocol):
@@ -32,6 +34,14 @@ class Devices(Protocol):
 
     def get(self, device_id: str) -> DeviceRecord | None:
         """The device's row, or None where it is not registered."""
+        ...
+
+
+class Owners(Protocol):
+    """Where it is looked up whose a device was when an event occurred."""
+
+    async def resolve(self, asks: Sequence[tuple[str, int]]) -> list[DeviceRecord | None]:
+        """The rows of (device id, ms since 1970), as they were then; None where not known."""
         ...
 
 

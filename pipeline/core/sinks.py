@@ -53,7 +53,8 @@ class SinkPolicy:
     a worker, `tenant_lanes` of them for one tenant. `rate_per_s` and `tenant_rate_per_s` are
     events per second over all workers, None = no limit, of which `burst_s` seconds' worth may
     go at once. Sending again may be `retry_share` of all requests over ten seconds, plus
-    `retry_floor_per_s`.
+    `retry_floor_per_s`. Values named in `masked` leave as stars and those in `withheld` not at
+    all; with `regions`, only events of assets there are sent (connectors.fields.Policy).
     """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -69,6 +70,9 @@ class SinkPolicy:
     burst_s: float = 1.0
     retry_share: float = 0.2
     retry_floor_per_s: float = 10.0
+    masked: frozenset[str] = frozenset()
+    withheld: frozenset[str] = frozenset()
+    regions: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not 1 <= self.tenant_lanes <= self.lanes:

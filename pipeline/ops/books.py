@@ -52,7 +52,8 @@ class Books:
     readings: ReadingBooks = field(default_factory=ReadingBooks)
     events: EventBooks = field(default_factory=EventBooks)
     sinks: dict[str, SinkBooks] = field(default_factory=dict)
-    confirmed_ms: dict[str, int] = field(default_factory=dict)
+    confirmed_ms: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By sink: when each event was confirmed there, milliseconds since the Unix epoch."""
     """When an event was first confirmed by a sink other than the lake, by event id."""
     sources: dict[str, tuple[str, int, int]] = field(default_factory=dict)
     """(device_id, session, sequence) of the sample that raised an event, by event id."""
@@ -106,7 +107,8 @@ class Books:
                 result["event_id"], result["outcome"]
             )
             if result["outcome"] == "delivered":
-                self.confirmed_ms.setdefault(result["event_id"], result["at_ms"])
+                confirmed = self.confirmed_ms.setdefault(result["sink"], {})
+                confirmed.setdefault(result["event_id"], result["at_ms"])
         elif (parking := self._parked.get(topic)) is not None:
             event_id = None
             if value is not None:

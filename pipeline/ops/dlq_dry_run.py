@@ -29,11 +29,11 @@ from pipeline.core.outcome import (
     Rejected,
     Undecidable,
 )
+from pipeline.core.registry import Owners
 from pipeline.core.scrub import REMOVED, scrub, secret_name
 from pipeline.ops.dlq_acts import event_of
 from pipeline.ops.dlq_entries import Entry
 from pipeline.settings import Settings
-from pipeline.state.registry import LiveRegistry
 from pipeline.wire.avro import Codec
 
 MAX_BODY: Final = 20_000
@@ -82,11 +82,10 @@ class Rehearsal:
 class Stage:
     """Where dry runs of one sink are made: one connector, so one login for all of them."""
 
-    def __init__(self, settings: Settings, codec: Codec, sink: str) -> None:
+    def __init__(self, settings: Settings, codec: Codec, sink: str, owners: Owners) -> None:
         self._codec = codec
-        self._connector: Connector = make_connector(
-            sink, settings, LiveRegistry(settings.devices_file)
-        )
+        self._connector: Connector = make_connector(sink)
+        self._owners = owners
         self._request_s = settings.delivery_request_s
 
     async def rehearse(self, client: httpx.AsyncClient, entry: Entry, row: Row | None) -> Rehearsal:
@@ -94,7 +93,9 @@ class Stage:
         event = event_of(self._codec, entry, wish="replayed")
         if told := _by_ledger(entry, row, fingerprint(event)):
             return told
-        delivery = Delivery(event=event, key=event.id)
+        at_ms = min(event.occurred_at_ms, event.observed_at_ms)
+        [record] = await self._owners.resolve([(event.device_id, at_ms)])
+        delivery = Delivery(event=event, key=event.id, record=record)
         reads = 0
         if not self._connector.keyed:
             looked: Exchange[Sequence[LookUp]] = await converse(

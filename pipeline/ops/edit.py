@@ -56,7 +56,7 @@ def with_settings(record: Mapping[str, Any], settings: Sequence[str]) -> dict[st
         if not equals or not path:
             raise EditError(f"--set {setting[:80]!r} has no '=': write field=value.")
         _set(edited, path, text)
-    return _whole(edited)
+    return whole(edited)
 
 
 def with_document(record: Mapping[str, Any], text: str) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def with_document(record: Mapping[str, Any], text: str) -> dict[str, Any]:
         given = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise EditError(f"That is not JSON ({error}): nothing was changed.") from error
-    edited = _whole(given)
+    edited = whole(given)
     for name in changes(record, edited):
         _refuse_fixed(name)
     return edited
@@ -176,7 +176,8 @@ def _read(kind: Any, text: str, path: str) -> Any:  # noqa: ANN401 - any of Avro
         raise EditError(f"{path} must be {wanted}, and {text[:80]!r} is not.") from error
 
 
-def _whole(given: Any) -> dict[str, Any]:  # noqa: ANN401 - what a person wrote
+def whole(given: Any) -> dict[str, Any]:  # noqa: ANN401 - what a person wrote
+    """The event's record as its schema wants it, defaults put in; EditError where it cannot be."""
     fitted: dict[str, Any] = _fit(schema(SCHEMA), given, "the event")
     if not 0 <= fitted["confidence"] <= 1:
         raise EditError(f"confidence must be from 0 to 1, not {fitted['confidence']:g}.")

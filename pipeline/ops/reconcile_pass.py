@@ -18,7 +18,6 @@ from pipeline.ops.reconcile_store import Store
 from pipeline.ops.reconcile_target import Look, Target
 from pipeline.settings import Settings
 from pipeline.state.ledger import Ledger
-from pipeline.state.registry import LiveRegistry
 from pipeline.state.routes_file import load_routes
 from pipeline.state.sinks_file import load_sinks, policy_of
 from pipeline.topology import LAKE
@@ -28,7 +27,7 @@ from pipeline.topology import LAKE
 async def target_of(settings: Settings, sink: str) -> AsyncIterator[Target]:
     """A sink's target, ready to be asked; SettingsError where it cannot be used."""
     policy = policy_of(load_sinks(settings.sinks_file), sink, settings)
-    connector = make_connector(sink, settings, LiveRegistry(settings.devices_file))
+    connector = make_connector(sink)
     client = redis.from_url(settings.redis_url.get_secret_value())
     try:
         async with httpx.AsyncClient(follow_redirects=False) as http:

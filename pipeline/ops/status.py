@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,12 +12,16 @@ import redis.asyncio as redis
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
+from connectors import registry as connectors
+from connectors.settings import make
+from connectors.timeseries import config as timeseries
 from pipeline.core.breaker import Shared
 from pipeline.core.routing import sinks_of
 from pipeline.ops.books import committed_offsets, worker_groups
-from pipeline.settings import Settings
+from pipeline.settings import Settings, SettingsError
 from pipeline.state.routes_file import load_routes
 from pipeline.state.sink_board import SinkBoard
+from pipeline.topology import TIMESERIES
 from pipeline.topology import topics as all_topics
 from pipeline.wire import kafka
 
@@ -46,10 +51,11 @@ class PartState:
 async def lags(admin: AIOKafkaAdminClient, settings: Settings) -> list[Lag]:
     """Lag of every worker on every topic it consumes, in the order of the topology."""
     routes = load_routes(settings.routes_file)
-    groups = worker_groups(routes)
+    dashboards = timeseries.wanted() is not None
+    groups = (*worker_groups(routes), *((f"fieldline-{TIMESERIES}",) if dashboards else ()))
     consumed = [
         (f"fieldline-{worker}", topic.name)
-        for topic in all_topics(sinks_of(routes))
+        for topic in all_topics(sinks_of(routes), timeseries=dashboards)
         if not topic.is_changelog
         for worker in topic.consumers
         if f"fieldline-{worker}" in groups
@@ -114,9 +120,19 @@ async def parts(settings: Settings) -> list[PartState]:
         "MQTT": settings.mqtt_url,
         "Redis": settings.redis_url.get_secret_value(),
         "S3": settings.s3_endpoint or "",
-        "Tryton": settings.tryton_url,
+        **_targets(settings),
     }
     return list(await asyncio.gather(*(_part(name, url) for name, url in addresses.items())))
+
+
+def _targets(settings: Settings) -> dict[str, str]:
+    """Addresses of the systems that the routing table sends to, where they are set."""
+    found = {}
+    for sink in sinks_of(load_routes(settings.routes_file)):
+        with suppress(SettingsError):
+            system = connectors.system(sink)
+            found[system.title] = make(system.settings).url
+    return found
 
 
 async def _part(name: str, url: str) -> PartState:

@@ -1,15 +1,18 @@
-"""The device registry's file: CSV to Registry, with errors that name line and column."""
+"""The device registry's file: CSV to rows, with errors that name line and column.
+
+It is how devices come in bulk: `fieldline identity import` takes it into the identity map, which
+is what workers go by. Columns: COLUMNS in any order, those of OPTIONAL, and ids at other systems
+by their names, as `sap.equipment` (pipeline/core/identity.py).
+"""
 
 from __future__ import annotations
 
 import csv
-import re
-import time
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
+from pipeline.core.identity import MAX_TEXT, is_device_id, is_system_id
 from pipeline.core.registry import DeviceRecord, Registry
 from pipeline.settings import SettingsError
 
@@ -22,151 +25,143 @@ COLUMNS = (
     "customer_tax_id",
     "active",
 )
-OPTIONAL = ("device_class", "site")
+OPTIONAL = ("device_class", "site", "region")
 MAX_BYTES = 256 * 1024 * 1024
 """Greatest file that is read: about two million devices."""
-MAX_CHARACTERS = 200
-CHECK_S = 1.0
-"""How often a LiveRegistry looks whether its file has changed, seconds."""
+MAX_COLUMNS = 64
 
-log = structlog.get_logger(__name__)
-
-_DEVICE = re.compile(r"[A-Za-z0-9_.:-]{1,128}/[A-Za-z0-9_.:-]{1,128}")
 _ACTIVE = {"true": True, "false": False}
 _MAY_BE_EMPTY = {"customer_tax_id", *OPTIONAL}
 
 
-def load_registry(path: Path) -> Registry:
-    """Every device in `path`: UTF-8 CSV with a header line of COLUMNS, in any order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrong:
+    """A line that cannot be used. `column` is '' where it is about the whole line."""
 
-    Those of OPTIONAL may be there too. SettingsError with one sentence that names file, line
-    and column where it is unusable.
+    line: int
+    column: str
+    message: str
+
+    def told(self, what: str) -> str:
+        """One sentence, with the place."""
+        column = f", column {self.column}" if self.column else ""
+        return f"Line {self.line} of {what}{column}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A usable line, and which columns the file has."""
+
+    line: int
+    record: DeviceRecord
+    columns: frozenset[str]
+
+
+def load_registry(path: Path) -> Registry:
+    """Every device in `path`; SettingsError with one sentence where any line is unusable.
+
     A customer's tax number is not judged here: that is the ERP's business.
     """
+    what = f"the device registry {path}"
     devices: dict[str, DeviceRecord] = {}
-    lines: dict[str, int] = {}
+    for found in read_file(path):
+        if isinstance(found, Wrong):
+            raise SettingsError(found.told(what))
+        devices[found.record.device_id] = found.record
+    return Registry(devices)
+
+
+def read_file(path: Path) -> Iterator[Line | Wrong]:
+    """Every line of a file, in order; SettingsError where it is unusable as a whole."""
+    what = f"the device registry {path}"
     try:
         if path.stat().st_size > MAX_BYTES:
             raise SettingsError(f"The device registry {path} is larger than {MAX_BYTES} bytes.")
         # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            _check_header(path, header)
-            for row in reader:
-                if not row:
-                    continue
-                where = f"Line {reader.line_num} of the device registry {path}"
-                record = _record(where, header, row)
-                if record.device_id in devices:
-                    raise SettingsError(
-                        f"{where}, column device_id: {record.device_id} stands on "
-                        f"line {lines[record.device_id]} already."
-                    )
-                devices[record.device_id] = record
-                lines[record.device_id] = reader.line_num
+            yield from read_lines(file, what)
     except OSError as error:
         raise SettingsError(
             f"The device registry {path} cannot be read ({error.strerror}): "
-            "set FIELDLINE_DEVICES_FILE to a readable file."
+            "name a readable file (FIELDLINE_DEVICES_FILE)."
         ) from error
     except UnicodeDecodeError as error:
         raise SettingsError(
             f"The device registry {path} is not UTF-8 text: save it as CSV in UTF-8."
         ) from error
-    except csv.Error as error:
-        raise SettingsError(
-            f"Line {reader.line_num} of the device registry {path} is not CSV: {error}."
-        ) from error
-    return Registry(devices)
 
 
-class LiveRegistry:
-    """The registry file as it is now: a change is seen within CHECK_S, without a restart.
-
-    A person mends a customer's row and replays the dead letter; nobody should have to know
-    which workers to restart. A file that has become unusable is told once, and the devices
-    known before stay.
-    """
-
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
-        self._clock = clock
-        self._devices = load_registry(path)
-        self._stamp = _stamp(path)
-        self._checked_s = clock()
-
-    def get(self, device_id: str) -> DeviceRecord | None:
-        """The device's row, or None where it is not registered."""
-        if self._clock() - self._checked_s >= CHECK_S:
-            self._checked_s = self._clock()
-            self._refresh()
-        return self._devices.get(device_id)
-
-    def _refresh(self) -> None:
-        stamp = _stamp(self._path)
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
-        try:
-            self._devices = load_registry(self._path)
-        except SettingsError as error:
-            log.warning("device registry unusable, the last good one stays", detail=str(error))
-        else:
-            log.info("device registry read again", devices=len(self._devices.devices))
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    """What changes when the file does: time of change (ns) and size; (0, 0) where it is gone."""
+def read_lines(text: Iterable[str], what: str) -> Iterator[Line | Wrong]:
+    """Every line of a CSV with a header; `what` names it. SettingsError for the header."""
+    reader = csv.reader(text, strict=True)
     try:
-        stat = path.stat()
-    except OSError:
-        return (0, 0)
-    return (stat.st_mtime_ns, stat.st_size)
+        header = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise SettingsError(f"Line 1 of {what} is not CSV: {error}.") from error
+    _check_header(what, header)
+    lines: dict[str, int] = {}
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Wrong(line=reader.line_num, column="", message=f"it is not CSV: {error}.")
+            continue
+        if not row:
+            continue
+        found = _line(reader.line_num, header, row)
+        if isinstance(found, Line):
+            device = found.record.device_id
+            if device in lines:
+                message = f"{device} stands on line {lines[device]} already."
+                found = Wrong(line=found.line, column="device_id", message=message)
+            else:
+                lines[device] = found.line
+        yield found
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(what: str, header: list[str]) -> None:
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise SettingsError(
-            f"Line 1 of the device registry {path} has no column {missing[0]}: "
-            f"the columns are {','.join(COLUMNS)}."
+            f"Line 1 of {what} has no column {missing[0]}: the columns are {','.join(COLUMNS)}."
         )
-    unknown = [name for name in header if header.count(name) > 1 or name not in COLUMNS + OPTIONAL]
-    if unknown:
-        raise SettingsError(
-            f"Line 1 of the device registry {path} has column {unknown[0]!r}, "
-            "which is unknown or there twice: take it out."
-        )
+    if len(header) > MAX_COLUMNS:
+        raise SettingsError(f"Line 1 of {what} has over {MAX_COLUMNS} columns: take some out.")
+    for name in header:
+        known = name in COLUMNS + OPTIONAL or is_system_id(name)
+        if header.count(name) > 1 or not known:
+            raise SettingsError(
+                f"Line 1 of {what} has column {name[:MAX_TEXT]!r}, "
+                "which is unknown or there twice: take it out."
+            )
 
 
-def _record(where: str, header: list[str], row: list[str]) -> DeviceRecord:
+def _line(line: int, header: list[str], row: list[str]) -> Line | Wrong:
+    def wrong(column: str, message: str) -> Wrong:
+        return Wrong(line=line, column=column, message=message)
+
     if len(row) != len(header):
-        raise SettingsError(f"{where} has {len(row)} columns, not {len(header)}: quote commas.")
+        return wrong("", f"it has {len(row)} columns, not {len(header)}: quote commas.")
     fields = dict(zip(header, (text.strip() for text in row), strict=True))
     for name, text in fields.items():
-        if not text and name not in _MAY_BE_EMPTY:
-            raise SettingsError(f"{where}, column {name}: it is empty.")
-        if len(text) > MAX_CHARACTERS or not text.isprintable():
-            raise SettingsError(
-                f"{where}, column {name}: at most {MAX_CHARACTERS} printable characters."
-            )
-    if not _DEVICE.fullmatch(fields["device_id"]):
-        raise SettingsError(
-            f"{where}, column device_id: {fields['device_id']!r} must be TENANT/DEVICE, "
-            "each 1 to 128 of A-Z a-z 0-9 _ . : -."
+        if not text and name not in _MAY_BE_EMPTY and not is_system_id(name):
+            return wrong(name, "it is empty.")
+        if len(text) > MAX_TEXT or not text.isprintable():
+            return wrong(name, f"at most {MAX_TEXT} printable characters.")
+    if not is_device_id(fields["device_id"]):
+        return wrong(
+            "device_id",
+            f"{fields['device_id']!r} must be TENANT/DEVICE, each 1 to 128 of A-Z a-z 0-9 _ . : -.",
         )
     active = _ACTIVE.get(fields["active"].lower())
     if active is None:
-        raise SettingsError(f"{where}, column active: {fields['active']!r} must be true or false.")
-    return DeviceRecord(
-        device_id=fields["device_id"],
-        asset_id=fields["asset_id"],
-        asset_name=fields["asset_name"],
-        customer_id=fields["customer_id"],
-        customer_name=fields["customer_name"],
-        customer_tax_id=fields["customer_tax_id"],
+        return wrong("active", f"{fields['active']!r} must be true or false.")
+    record = DeviceRecord(
+        **{name: fields[name] for name in COLUMNS if name != "active"},
+        **{name: fields.get(name, "") for name in OPTIONAL},
         active=active,
-        device_class=fields.get("device_class", ""),
-        site=fields.get("site", ""),
+        ids={name: text for name, text in fields.items() if text and is_system_id(name)},
     )
+    return Line(line=line, record=record, columns=frozenset(header))

@@ -21,6 +21,7 @@ MAX_BYTES: Final = 262_144
 """Largest sinks' file that is read."""
 MAX_SINKS: Final = 100
 MAX_CLASSES: Final = 50
+MAX_NAMES: Final = 100
 DEFAULTS: Final = "defaults"
 _DAY_S: Final = 86_400.0
 _SINK_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -39,6 +40,10 @@ def _whole(least: int, most: int) -> Read:
 
 def _rate(value: Value) -> float | None:
     return None if value.is_off or value.is_null else value.number(0.001, 1e6)
+
+
+def _names(value: Value) -> frozenset[str]:
+    return frozenset(one.text() for one in value.items(MAX_NAMES))
 
 
 RETRY: Final[Mapping[str, Read]] = {
@@ -69,6 +74,9 @@ SINK: Final[Mapping[str, Read]] = {
     "burst_s": _number(0, 3_600),
     "retry_share": _number(0, 1),
     "retry_floor_per_s": _number(0.01, 1e6),
+    "masked": _names,
+    "withheld": _names,
+    "regions": _names,
 }
 
 

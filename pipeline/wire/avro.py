@@ -37,6 +37,7 @@ SCHEMAS = (
     "operator_action.v1",
     "review_item.v1",
     "balance_line.v1",
+    "identity_record.v1",
     "quarantined.v1",
 )
 """Every bundled schema: files of schemas/avro without their ending."""

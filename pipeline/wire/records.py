@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -140,7 +141,11 @@ def encode_event(codec: Codec, event: BusinessEvent) -> bytes:
 
 def decode_event(codec: Codec, value: bytes | None) -> BusinessEvent:
     """Bytes as BusinessEvent; UnreadableError where they are none."""
-    record = codec.decode("business_event.v2", value)
+    return event_of_record(codec.decode("business_event.v2", value))
+
+
+def event_of_record(record: Mapping[str, Any]) -> BusinessEvent:
+    """A record of business_event.v2 as BusinessEvent."""
     return BusinessEvent(
         **{
             **record,

@@ -18,17 +18,16 @@ import httpx
 import uvloop
 
 from connectors.base import Delivery
-from connectors.webhook.config import from_settings
-from connectors.webhook.protocol import WebhookConnector
-from pipeline.settings import Settings
+from connectors.settings import make
+from connectors.webhook import WebhookConnector, WebhookSettings
 from tests.bench.delivery_world import event
 
 Post = tuple[dict[str, str], bytes, int]
 
 
-def posts(settings: Settings, events: int, devices: int, batch: int) -> Iterator[Post]:
+def posts(settings: WebhookSettings, events: int, devices: int, batch: int) -> Iterator[Post]:
     """Headers, body and number of events of each request."""
-    connector = WebhookConnector(from_settings(settings), clock=time.time)
+    connector = WebhookConnector(settings, clock=time.time)
     for first in range(0, events, batch):
         numbers = range(first, min(first + batch, events))
         made = [event(number, devices) for number in numbers]
@@ -38,7 +37,7 @@ def posts(settings: Settings, events: int, devices: int, batch: int) -> Iterator
         yield headers, call.request.content, len(made)
 
 
-async def run(settings: Settings, ready: list[Post], lanes: int) -> dict[str, float]:
+async def run(settings: WebhookSettings, ready: list[Post], lanes: int) -> dict[str, float]:
     """Post them all, `lanes` at a time."""
     ended: list[float] = []
     took: list[float] = []
@@ -48,7 +47,7 @@ async def run(settings: Settings, ready: list[Post], lanes: int) -> dict[str, fl
         async def lane() -> None:
             for headers, body, _ in left:
                 began = time.perf_counter()
-                answer = await client.post(settings.webhook_url, content=body, headers=headers)
+                answer = await client.post(settings.url, content=body, headers=headers)
                 answer.raise_for_status()
                 ended.append(time.perf_counter())
                 took.append(ended[-1] - began)
@@ -67,7 +66,7 @@ async def run(settings: Settings, ready: list[Post], lanes: int) -> dict[str, fl
 def main(arguments: list[str]) -> None:
     """See the module."""
     events, devices, batch, lanes = map(int, arguments)
-    settings = Settings(webhook_batch=batch)
+    settings = make(WebhookSettings, {"batch": batch})
     ready = list(posts(settings, events, devices, batch))
     sys.stdout.write(json.dumps(uvloop.run(run(settings, ready, lanes))) + "\n")
 

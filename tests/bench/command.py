@@ -14,6 +14,7 @@ from infra.local.part import StackError
 from pipeline.settings import SettingsError
 from tests.bench.broker import BenchError
 from tests.bench.screen import make_console
+from tests.environment import EnvironmentFault
 
 REPEATS = 3
 MOST_REPEATS = 100
@@ -50,7 +51,7 @@ def attempt(work: Callable[[Console], None]) -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         work(make_console())
-    except (BenchError, StackError, SettingsError) as error:
+    except (BenchError, EnvironmentFault, StackError, SettingsError) as error:
         return _failed(str(error))
     except (KafkaError, OSError, TimeoutError) as error:
         return _failed(f"The bench's Kafka went away ({error!r}): see .local/bench/stack/log.")

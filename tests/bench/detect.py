@@ -13,18 +13,21 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
 from pipeline.topology import READINGS
-from tests.bench import ours, peer_env, report, theirs
-from tests.bench.broker import Broker
+from tests import environment
+from tests.bench import ours, report, theirs
+from tests.bench.broker import ROOT, Broker
 from tests.bench.command import attempt, parser, repeats
 from tests.bench.load import Loaded, LoadedJson, load, load_json
 from tests.bench.measure import Run
 from tests.bench.screen import Screen
 from tests.bench.shapes import FULL, MILLION, QUICK, SHAPES, SINGLE, Shape, Sizes
 
+PEERS = Path(__file__).with_name("peers") / "requirements.txt"
 ENGINES = (ours.NAME, *theirs.PEERS, theirs.RAW)
 
 
@@ -148,7 +151,9 @@ def main(arguments: Sequence[str] = ()) -> int:
         if chosen.quick:
             console.print("Quick: small sizes, one run each. The figures are rough.")
         own = [p for p in theirs.PEERS.values() if p.own_environment and p.name in chosen.engines]
-        python = peer_env.python(console.print) if own and SINGLE in chosen.shapes else ""
+        python = ""
+        if own and SINGLE in chosen.shapes:
+            python = environment.python(PEERS, ROOT / "peers", say=console.print)
         with Broker(console.print) as broker:
             bench = Bench(chosen, broker, Screen(console), python)
             try:

@@ -84,7 +84,7 @@ def test_a_clear_adds_its_line_and_closes_the_order() -> None:
     outcomes, made, [[ids, values, context]] = deliver([ok([now()]), DONE, WRITTEN], about())
     assert outcomes == [Delivered(target_id="20", created=True)]
     assert made == ["read_order", "done_status", "change_order"]
-    line = "Cleared at 2026-11-21T10:30:00.250Z: Coolant is calm again "
+    line = "Cleared at 2026-11-21T10:30:00.250Z: Coolant is calm again (closed) "
     comment = f"Occurred: today\n\n{line}[FL-{key('one-clear')}]"
     assert (ids, values) == ([20], {"comment": comment, "status": 4, "progress": 1.0})
     assert context["_timestamp"] == {"project.work,20": "17.5"}
@@ -198,6 +198,46 @@ def test_a_tryton_without_a_status_for_done_halts_what_would_close_an_order() ->
     assert isinstance(outcomes[0], Retryable)
     assert (outcomes[0].code, outcomes[0].scope) == ("tryton.no_done_status", Scope.SYSTEM)
     assert outcomes[1] == Delivered(target_id="21", created=True)
+
+
+CLOSED: dict[str, Any] = {
+    "comment": f"Cleared at noon: calm (closed) {mark_of('k')}",
+    "progress": 1.0,
+    "status.": {"id": 4, "progress": 1.0},
+}
+
+
+def test_an_update_opens_what_a_clear_has_closed() -> None:
+    done = now() | CLOSED
+    update = about(action=Action.UPDATE, severity=Severity.CRITICAL)
+    outcomes, made, [[_, values, _]] = deliver([ok([done]), ok([{"id": 3}]), WRITTEN], update)
+    assert outcomes == [Delivered(target_id="20", created=True)]
+    assert made == ["read_order", "open_status", "change_order"]
+    assert (values["status"], values["progress"]) == (3, None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"comment": "Ann: repaired"},
+        {"comment": f"{CLOSED['comment']}\n\nNow critical, since noon: worse {mark_of('l')}"},
+    ],
+    ids=["by a person", "opened since"],
+)
+def test_an_update_leaves_closed_what_we_did_not_close_last(changes: dict[str, Any]) -> None:
+    done = now() | CLOSED | changes
+    update = about(action=Action.UPDATE, severity=Severity.CRITICAL)
+    _, made, [[_, values, _]] = deliver([ok([done]), WRITTEN], update)
+    assert made == ["read_order", "change_order"]
+    assert "status" not in values
+
+
+def test_a_tryton_without_a_default_status_halts_what_would_open_an_order() -> None:
+    done = now() | CLOSED
+    update = about(action=Action.UPDATE, severity=Severity.CRITICAL)
+    outcomes, _, _ = deliver([ok([done]), ok([])], update)
+    assert isinstance(outcomes[0], Retryable)
+    assert (outcomes[0].code, outcomes[0].scope) == ("tryton.no_open_status", Scope.SYSTEM)
 
 
 @pytest.mark.parametrize("at", range(3))

@@ -8,6 +8,7 @@ import pytest
 
 from connectors.base import Connector, Effect, Reply
 from connectors.tryton import TrytonConnector
+from connectors.tryton.session import ASSETS
 from pipeline.core.outcome import (
     Delivered,
     Found,
@@ -110,7 +111,7 @@ def test_one_key_twice_in_a_batch_is_made_once() -> None:
 
 
 def test_what_the_mapping_refuses_needs_no_call_at_all() -> None:
-    outcomes, calls = converse(connector().deliver([delivery(device_id="acme/other")]), [])
+    outcomes, calls = converse(connector().deliver([replace(delivery(), record=None)]), [])
     assert isinstance(outcomes[0], Rejected)
     assert calls == []
 
@@ -238,8 +239,8 @@ def test_who_loses_the_race_for_equipment_uses_the_lower_id() -> None:
 
 
 def test_a_refused_customer_holds_back_only_its_own_orders() -> None:
-    to = connector(RECORD, OTHER)
-    deliveries = [delivery("one"), delivery("two", device_id=OTHER.device_id)]
+    to = connector()
+    deliveries = [delivery("one"), delivery("two", record=OTHER)]
     replies: list[Reply] = [
         *(ok([]), ok([]), user_error("VAT is not valid.")),  # both customers at once
         *(user_error("VAT is not valid."), ok(RIGHTS), ok([4]), ok([])),
@@ -324,12 +325,12 @@ def test_a_login_that_fails_is_the_systems_trouble_with_a_clear_code(
 
 
 def test_a_company_is_found_by_name_among_the_users_own() -> None:
-    to = connector(config=replace(CONFIG, company="Second"))
+    to = connector(CONFIG.model_copy(update={"company": "Second"}))
     preferences = ok(PREFERENCES | {"companies": [1, 7]})
     replies = [login()[0], preferences, ok([{"id": 7}]), *login()[2:], ok([])]
     _, calls = converse(to.look_up([delivery()]), replies)
     assert body(calls[-1])["params"][-1]["company"] == 7
-    foreign = connector(config=replace(CONFIG, company="Third"))
+    foreign = connector(CONFIG.model_copy(update={"company": "Third"}))
     replies = [login()[0], preferences, ok([{"id": 8}])]
     [got], _ = converse(foreign.look_up([delivery()]), replies)
     assert isinstance(got, Retryable)
@@ -359,11 +360,33 @@ def test_orders_are_read_back_page_by_page_and_half_a_list_is_no_list() -> None:
     assert isinstance(converse(to.find_orders(), [ok(page), httpx.Response(503)])[0], Retryable)
 
 
+def test_a_tryton_without_the_unit_halts_what_would_make_a_product() -> None:
+    to = connector(CONFIG.model_copy(update={"assets": True}))
+    rights = ok({**RIGHTS, **{model: {"read": 1, "create": 1} for model in ASSETS}})
+    replies = [*login()[:2], rights, *login()[3:], ok([equipment()]), ok([]), ok([])]
+    [got], _ = converse(to.deliver([delivery()]), replies)
+    assert isinstance(got, Retryable)
+    assert (got.code, got.scope) == ("tryton.no_unit", Scope.SYSTEM)
+
+
+def test_who_loses_the_race_for_a_product_uses_the_winners() -> None:
+    to = connector(CONFIG.model_copy(update={"assets": True}))
+    rights = ok({**RIGHTS, **{model: {"read": 1, "create": 1} for model in ASSETS}})
+    product = ok([{"id": 5, "code": RECORD.asset_id}])
+    unit = ok([{"id": 1, "symbol": "u"}])
+    replies: list[Reply] = [
+        *(*login()[:2], rights, *login()[3:], ok([equipment()]), ok([]), unit),
+        *(user_error("Code must be unique."), rights, product, ok([20])),
+    ]
+    outcomes, _ = converse(to.deliver([delivery()]), replies)
+    assert outcomes == [Delivered(target_id="20", created=True)]
+
+
 def test_every_request_goes_to_the_configured_address_with_a_time_limit() -> None:
     replies = [*login(), ok([]), ok([]), ok([3]), ok([10]), ok([equipment()]), ok([20])]
     _, calls = converse(connector().deliver([delivery()]), replies)
     for call in calls:
-        assert str(call.request.url) == "http://erp.example/erp/rpc/"
+        assert str(call.request.url) == "https://erp.example/erp/rpc/"
         assert call.request.extensions["timeout"]["read"] == CONFIG.timeout_s
         assert call.request.headers["Accept-Encoding"] == "gzip"
         assert set(body(call)) == {"id", "method", "params"}

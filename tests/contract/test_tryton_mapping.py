@@ -7,18 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors.base import Delivery
+from connectors.fields import Policy
 from connectors.tryton.mapping import (
     ID_MAX,
     NAME_MAX,
     SNAPSHOT_MAX,
+    Change,
     Order,
     equipment_prefix,
     one_line,
     order_prefix,
+    to_change,
+    to_lead,
     to_order,
 )
 from connectors.tryton.records import customer_values, escape_like
-from pipeline.core.events import SnapshotEntry
+from pipeline.core.events import Action, SnapshotEntry
 from pipeline.core.outcome import Rejected
 from pipeline.core.registry import DeviceRecord
 from tests.contract.tryton_examples import RECORD, event, key
@@ -27,13 +32,13 @@ KEY = key("one")
 
 
 def order_of(record: DeviceRecord = RECORD, **changes: Any) -> Order:  # noqa: ANN401 - any field
-    made = to_order(event=event(**changes), key=KEY, record=record)
+    made = to_order(Delivery(event=event(**changes), key=KEY, record=record))
     assert isinstance(made, Order)
     return made
 
 
 def refused(record: DeviceRecord | None, **changes: Any) -> Rejected:  # noqa: ANN401 - any field
-    made = to_order(event=event(**changes), key=KEY, record=record)
+    made = to_order(Delivery(event=event(**changes), key=KEY, record=record))
     assert isinstance(made, Rejected)
     return made
 
@@ -73,11 +78,49 @@ def test_a_device_that_moved_to_another_asset_is_for_a_person_to_decide() -> Non
     assert order_of(asset_id="TRK_1")
 
 
-@pytest.mark.parametrize("bad", ["", " A", "A · B", "A\nB", "A" * (ID_MAX + 1)])
+@pytest.mark.parametrize("bad", ["", " A", "A · B", "A\nB", "A\\B", "A" * (ID_MAX + 1)])
 @pytest.mark.parametrize("field", ["asset_id", "customer_id"])
 def test_an_id_that_could_not_be_found_again_is_refused(field: str, bad: str) -> None:
     changes: dict[str, Any] = {field: bad}
     assert refused(replace(RECORD, **changes)).code == "mapping.unusable_id"
+
+
+def test_no_backslash_is_in_a_name_for_it_parts_tasks_in_tryton() -> None:
+    order = order_of(replace(RECORD, asset_name="Bay\\4"), summary="C:\\x is hot")
+    assert order.name.endswith("C:/x is hot")
+    assert order.equipment_name == "TRK_1 · Bay/4"
+
+
+def test_what_the_policy_withholds_or_masks_does_not_go_out() -> None:
+    told = Delivery(event=event(), key=KEY, record=replace(RECORD, site="Ghent"))
+    personal = frozenset({"personal"})
+    order = to_order(told, Policy(withheld=personal | {"site.id", "event.text"}))
+    assert isinstance(order, Order)
+    assert (order.customer_name, order.customer_tax_id) == (RECORD.customer_id, "")
+    assert (order.site, order.comment) == ("", "")
+    masked = to_order(told, Policy(masked=personal | {"event.summary"}))
+    assert isinstance(masked, Order)
+    assert (masked.customer_name, masked.customer_tax_id) == ("***", "")
+    assert masked.name == f"FL-{KEY} · critical · ***"
+    change = to_change(
+        event=event(action=Action.CLEAR, entity_id=KEY),
+        key=KEY,
+        policy=Policy(withheld=frozenset({"event.summary"})),
+    )
+    assert isinstance(change, Change)
+    assert "Coolant" not in change.line
+
+
+@pytest.mark.parametrize("policy", [{"masked"}, {"withheld"}])
+def test_an_id_that_the_policy_hides_is_refused_for_nothing_could_be_found_again(
+    policy: set[str],
+) -> None:
+    told = Delivery(event=event(), key=KEY, record=RECORD)
+    refusal = to_order(told, Policy(**{name: frozenset({"asset.id"}) for name in policy}))
+    assert isinstance(refusal, Rejected)
+    assert refusal.code == "mapping.unusable_id"
+    business = Policy(**{name: frozenset({"customer.id"}) for name in policy})
+    assert to_lead(told, business) is None
 
 
 def test_a_customer_without_tax_id_gets_no_identifier() -> None:

@@ -11,12 +11,12 @@ import httpx
 from pydantic import SecretStr
 
 from connectors.base import Delivery
-from connectors.tryton import TrytonConfig, TrytonConnector
+from connectors.tryton import TrytonConnector, TrytonSettings
 from pipeline.core.events import BusinessEvent, Severity, SnapshotEntry, Source
-from pipeline.core.registry import DeviceRecord, Registry
+from pipeline.core.registry import DeviceRecord
 
-CONFIG = TrytonConfig(
-    url="http://erp.example/erp", user="fieldline", password=SecretStr("open sesame")
+CONFIG = TrytonSettings(
+    url="https://erp.example/erp", user="fieldline", password=SecretStr("open sesame")
 )
 
 RECORD = DeviceRecord(
@@ -64,20 +64,15 @@ def event(name: str = "one", *, device_id: str = RECORD.device_id, **changes: An
     return replace(made, **changes)
 
 
-def delivery(name: str = "one", *, device_id: str = RECORD.device_id) -> Delivery:
+def delivery(name: str = "one", *, record: DeviceRecord = RECORD) -> Delivery:
     """That event on its way, under its own id."""
-    made = event(name, device_id=device_id)
-    return Delivery(event=made, key=made.id)
+    made = event(name, device_id=record.device_id)
+    return Delivery(event=made, key=made.id, record=record)
 
 
-def registry(*records: DeviceRecord) -> Registry:
-    """A registry of these rows, by default of RECORD."""
-    return Registry({record.device_id: record for record in records or (RECORD,)})
-
-
-def connector(*records: DeviceRecord, config: TrytonConfig = CONFIG) -> TrytonConnector:
+def connector(config: TrytonSettings = CONFIG) -> TrytonConnector:
     """A connector that has not yet logged in."""
-    return TrytonConnector(config, registry(*records))
+    return TrytonConnector(config)
 
 
 def ok(result: object) -> httpx.Response:

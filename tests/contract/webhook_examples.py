@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import httpx
-from pydantic import SecretStr
 
 from connectors.base import Delivery
-from connectors.webhook import WebhookConfig, WebhookConnector
+from connectors.settings import make
+from connectors.webhook import WebhookConnector, WebhookSettings
 from tests.contract.tryton_examples import event, key
 
 SECRET = "whsec_dGhpcy1pcy1hLXNlY3JldC1vZi10ZXN0cy0hIQ=="
 NOW_S = 1_795_257_060.0
-CONFIG = WebhookConfig(
-    url="https://hooks.example/in/tok-en",
-    secret=SecretStr(SECRET),
-    look_up_url="https://hooks.example/events?id={key}",
-)
+GIVEN = {
+    "url": "https://hooks.example/in/tok-en",
+    "secret": SECRET,
+    "look_up_url": "https://hooks.example/events?id={key}",
+}
+
+
+def settings(**changes: Any) -> WebhookSettings:  # noqa: ANN401 - any field
+    """GIVEN with changes."""
+    return make(WebhookSettings, GIVEN | changes)
 
 
 def delivery(name: str = "one", *, offset: int = 7) -> Delivery:
@@ -29,10 +35,8 @@ def delivery(name: str = "one", *, offset: int = 7) -> Delivery:
 
 def connector(*, batch: int = 1, keyed: bool = True, look_up: bool = True) -> WebhookConnector:
     """A connector whose clock stands at NOW_S."""
-    config = replace(
-        CONFIG, batch=batch, keyed=keyed, look_up_url=CONFIG.look_up_url if look_up else None
-    )
-    return WebhookConnector(config, clock=lambda: NOW_S)
+    made = settings(batch=batch, keyed=keyed, **({} if look_up else {"look_up_url": ""}))
+    return WebhookConnector(made, clock=lambda: NOW_S)
 
 
 def answer(status: int, body: object = None, **headers: str) -> httpx.Response:

@@ -188,11 +188,11 @@ class Acts:
         """A customer whose VAT number is mistyped for some seconds, events before and after."""
         device = self._calm(fault.number)
         begun = len(self._load.sent)
-        self._world.devices.poison(device)
+        await self._world.devices.poison(device)
         try:
             return bool(await first(lambda: self._refused(device, begun), within_s=POISON_S))
         finally:
-            self._world.devices.mend()
+            await self._world.devices.mend()
             self._load.next(device, device)
 
     def _calm(self, number: int) -> str:

@@ -177,7 +177,7 @@ class Runner:
         out, world = self._outcome, self._world
         orders = [
             Order(key=seen.key, place=seen.id, target_id=str(seen.id))
-            for seen in await read_orders(world.settings)
+            for seen in await read_orders()
         ]
         received = [
             Order(key=row["key"], place=row["place"], target_id=f"box-{row['place']}")

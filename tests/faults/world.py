@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Final
 
 import redis.asyncio as redis
+from aiokafka.errors import KafkaError
 
 from infra.local import outside, ports
 from infra.local.stack import Stack
 from infra.local.tryton import DATABASE, Tryton
+from pipeline.core.identity import EVER
 from pipeline.core.registry import DeviceRecord
-from pipeline.ops import topics
-from pipeline.settings import Settings
+from pipeline.ops import identity, topics
+from pipeline.ops.identity_import import When
+from pipeline.settings import Settings, SettingsError
 from pipeline.state.registry import COLUMNS
 from pipeline.topology import topics as all_topics
 from pipeline.wire import kafka
@@ -31,6 +34,7 @@ from tests.crash.group import Group
 from tests.faults.plan import REQUEST_S, SETTLE_S, WORKERS
 from tests.faults.proxy import Proxy
 from tests.sandbox.box import Box, sandbox
+from tests.waiting import until
 
 ERP: Final = "tryton"
 OTHER: Final = "webhook"
@@ -49,7 +53,7 @@ _SITE: Final = Path(__file__).with_name("site")
 
 
 class Devices:
-    """The device registry of the run, on disk, where workers see a change within a second."""
+    """The device registry of the run, on disk and in the identity map."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,7 +65,7 @@ class Devices:
         """All devices."""
         return list(self._rows)
 
-    def poison(self, device: str) -> None:
+    async def poison(self, device: str) -> None:
         """Give the device to a customer with a malformed VAT number, on an asset of theirs."""
         row = self._rows[device]
         bad = replace(
@@ -72,10 +76,25 @@ class Devices:
             customer_tax_id=BAD_VAT,
         )
         self._save(self._rows | {device: bad})
+        await self.bring_in()
 
-    def mend(self) -> None:
-        """Give every device back."""
+    async def mend(self) -> None:
+        """Give every device back, for what happened meanwhile too."""
         self._save(self._rows)
+        await self.bring_in()
+
+    async def bring_in(self) -> None:
+        """What the file says, as though it had been so since ever."""
+        when = When(now_ms=identity.now_ms(), who="faults", at_ms=EVER, past=True)
+
+        async def imported() -> bool:
+            try:
+                done = await identity.import_file(Settings(), self.path, when)
+            except (KafkaError, SettingsError):
+                return False  # another fault goes on
+            return not done.wrong
+
+        await until(imported, "the devices did not come into the identity map")
 
     def _save(self, rows: Mapping[str, DeviceRecord]) -> None:
         part = self.path.with_suffix(".part")
@@ -160,6 +179,7 @@ class World:
         leave.push_async_callback(asyncio.to_thread, erp.end)
         leave.push_async_callback(asyncio.to_thread, other.end)
         await _make_topics(settings)
+        await devices.bring_in()
         for number in range(WORKERS):
             await asyncio.to_thread(erp.join, number)
         await asyncio.to_thread(other.join, 0)

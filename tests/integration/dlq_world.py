@@ -22,7 +22,8 @@ from infra.local.supervisor import Supervisor
 from pipeline.cli import deadletters
 from pipeline.core.events import BusinessEvent, Severity, Source
 from pipeline.core.routing import sinks_of
-from pipeline.ops import topics
+from pipeline.ops import identity, topics
+from pipeline.ops.identity_import import When
 from pipeline.settings import Settings, SettingsError, load
 from pipeline.state.routes_file import load_routes
 from pipeline.topology import RESULTS, sink_topic
@@ -125,7 +126,7 @@ class World:
 
     def orders(self) -> list[tuple[str, str]]:
         """Key and name of all orders in the ERP, in the order in which they were made."""
-        return [(o.key, o.name) for o in asyncio.run(read_orders(self.settings))]
+        return [(o.key, o.name) for o in asyncio.run(read_orders())]
 
     def results(self, event_id: str) -> list[dict[str, Any]]:
         """Delivery results of an event, oldest first."""
@@ -134,9 +135,10 @@ class World:
         return [result for result in found if result["event_id"] == event_id]
 
     def mend(self, wrong: str, right: str) -> None:
-        """Correct the device registry as a person would."""
+        """Correct the device registry and import it, as a person would."""
         text = self.devices.read_text(encoding="utf-8")
         self.devices.write_text(text.replace(wrong, right), encoding="utf-8")
+        asyncio.run(_import(self.settings))
 
 
 @contextmanager
@@ -158,6 +160,7 @@ def raised(root: Path) -> Iterator[World]:
         load.cache_clear()
         settings = load()
         asyncio.run(_make_topics(settings))
+        asyncio.run(_import(settings))
         supervisor = Supervisor(root, env, say=lambda _: None)
         role = f"deliver-{SINK}"
         supervisor.start(role, (FIELDLINE, "worker", role))
@@ -169,6 +172,12 @@ def raised(root: Path) -> Iterator[World]:
         os.environ.clear()
         os.environ.update(before)
         load.cache_clear()
+
+
+async def _import(settings: Settings) -> None:
+    when = When(now_ms=identity.now_ms(), who="ana")
+    done = await identity.import_file(settings, settings.devices_file, when)
+    assert not done.wrong
 
 
 async def _make_topics(settings: Settings) -> None:

@@ -18,6 +18,8 @@ from infra.local.report import RunReport
 from infra.local.stack import Stack
 from infra.local.supervisor import Supervisor
 from pipeline.core.detect import At, Detection
+from pipeline.ops import identity
+from pipeline.ops.identity_import import When
 from pipeline.settings import Settings, load
 from pipeline.simulate.player import Knobs
 from pipeline.state import rules_file
@@ -49,6 +51,7 @@ class Rig:
         self._devices = self._root / "devices.csv"
         shutil.copy("infra/config/devices.csv", self._devices)
         env = self.stack.start() | {"FIELDLINE_DEVICES_FILE": str(self._devices)}
+        self._before = {name: os.environ.get(name) for name in env}
         os.environ.update(env)
         load.cache_clear()
         self.settings = load()
@@ -60,6 +63,13 @@ class Rig:
         if hasattr(self, "supervisor"):
             self.supervisor.stop_all()
         self.stack.stop()
+        # The stack's settings must not reach the tests that come after it.
+        for name, value in getattr(self, "_before", {}).items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        load.cache_clear()
 
     async def play(
         self,
@@ -100,13 +110,17 @@ class Rig:
 
     async def orders(self) -> list[str]:
         """Keys of all our orders in the ERP; a doubled one is there twice."""
-        return [order.key for order in await read_orders(self.settings)]
+        return [order.key for order in await read_orders()]
 
-    def mend_registry(self, wrong: str, right: str) -> None:
-        """Correct the device registry as a person would; the workers see it by themselves."""
+    async def mend_registry(self, wrong: str, right: str) -> None:
+        """Correct the device registry and import it, as a person would; the workers see it."""
         text = self._devices.read_text(encoding="utf-8")
         assert wrong in text
         self._devices.write_text(text.replace(wrong, right), encoding="utf-8")
+        when = When(now_ms=identity.now_ms(), who="rig")
+        done = await identity.import_file(self.settings, self._devices, when)
+        assert done.changed
+        assert not done.wrong
 
     async def outage(self, part: str, seconds: float) -> None:
         """Stop a part, leave it away for so long, and start it again."""

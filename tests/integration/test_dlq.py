@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from connectors.settings import make
+from connectors.tryton import TrytonSettings
 from pipeline.core.events import BusinessEvent
 from pipeline.ops import audit
 from pipeline.topology import dlq_topic, sink_topic
@@ -89,7 +91,7 @@ def test_from_edit_to_one_order(world: World) -> None:
     assert "party.party.create" in said, "the customer is the first thing that would be made"
     assert "POST http://127.0.0.1" in said
     assert "Authorization: [removed]" in said
-    assert world.settings.tryton_password.get_secret_value() not in said
+    assert make(TrytonSettings).password.get_secret_value() not in said
     assert world.orders() == []
 
     world.said("discard", "dddd", "--why", "a test rig, nobody pays")

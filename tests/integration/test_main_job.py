@@ -7,8 +7,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
 
+from connectors import registry
+from connectors.settings import make as make_settings
+from infra.local.parts import SANDBOXES
 from infra.local.report import RunReport
 from pipeline.ops import deadletters
 from pipeline.simulate.player import Knobs
@@ -32,6 +36,15 @@ async def assert_nothing_lost_or_doubled(rig: Rig, report: RunReport) -> None:
     tryton = report.sinks["tryton"]
     assert len(keys) == len(set(keys)) == tryton["delivered"] - tryton["changes"] > 0
     assert report.sinks["tryton"]["waiting"] == report.sinks["lake"]["waiting"] == 0
+    # The other systems' own journals: each record made once.
+    for system in SANDBOXES:
+        assert report.sinks[system]["delivered"] > report.sinks[system]["waiting"] == 0
+        url = make_settings(registry.system(system).settings).url
+        async with httpx.AsyncClient(trust_env=False) as client:
+            effects = (await client.get(f"{url}/_control/journal")).json()
+        made = Counter((e["kind"], e["key"]) for e in effects if e["op"] == "create")
+        assert made
+        assert set(made.values()) == {1}
 
 
 async def test_the_sample_arrives_and_the_balance_closes(rig: Rig) -> None:
@@ -91,7 +104,7 @@ async def test_a_dead_letter_is_delivered_once_after_the_cause_is_mended(rig: Ri
     entry = entries[-1]
     assert "VAT" in entry.record["message"]
     before = await rig.orders()
-    rig.mend_registry("FI1234567,", "FI20774740,")
+    await rig.mend_registry("FI1234567,", "FI20774740,")
     for _ in range(2):
         async with deadletters.Results(rig.settings, Codec(), "tryton") as results:
             await deadletters.replay(rig.settings, Codec(), [entry], replay_id="r1")

@@ -13,7 +13,8 @@ import httpx
 import pytest
 import redis.asyncio as redis
 
-from connectors.tryton.protocol import OrderSeen
+from connectors.settings import make
+from connectors.tryton import OrderSeen, TrytonSettings
 from infra.local.facts import read_orders
 from pipeline.core.balance import Line
 from pipeline.core.ledger import Claim, Ending, Send
@@ -102,10 +103,10 @@ async def opened(settings: Settings, kind: Kind, state: State = State.OPEN) -> I
 class Administrator:
     """Changes the ERP as a person with all rights would, past the connector."""
 
-    def __init__(self, settings: Settings, root: Path) -> None:
+    def __init__(self, root: Path) -> None:
         [file] = root.rglob("admin.password")
         self._auth = ("admin", file.read_text(encoding="utf-8").strip())
-        self._url = settings.tryton_url + "/rpc/"
+        self._url = str(make(TrytonSettings).rpc_url)
         self._client = httpx.AsyncClient(trust_env=False)
         self.company = 0
 
@@ -128,7 +129,7 @@ class Administrator:
 
 @pytest.fixture
 async def administrator(rig: Rig) -> AsyncIterator[Administrator]:
-    one = Administrator(rig.settings, rig.settings.log_dir.parent)
+    one = Administrator(rig.settings.log_dir.parent)
     await one.enter()
     yield one
     await one.close()
@@ -148,10 +149,10 @@ async def service(rig: Rig, tmp_path: Path) -> AsyncIterator[Settings]:
 
 async def some_orders(rig: Rig) -> Sequence[OrderSeen]:
     """What the ERP has of us; a sample is played where that is nothing."""
-    orders = await read_orders(rig.settings)
+    orders = await read_orders()
     if not orders:
         await rig.play(SMALL)
-        orders = await read_orders(rig.settings)
+        orders = await read_orders()
     return orders
 
 

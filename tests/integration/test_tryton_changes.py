@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -16,7 +15,7 @@ from pipeline.core.events import Action, Severity
 from pipeline.core.outcome import Delivered, Found, NotFound, Rejected, Retryable, Scope
 from pipeline.core.registry import DeviceRecord
 from tests.contract.conversation import converse_over, steps
-from tests.contract.tryton_examples import delivery, event, key, registry
+from tests.contract.tryton_examples import delivery, event, key
 from tests.integration.tryton_world import (
     client,
     config_of,
@@ -80,10 +79,10 @@ async def test_an_order_is_made_graver_and_then_closed_each_once(
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
     record = customer("whole")
-    to = TrytonConnector(config_of(part), registry(record))
+    to = TrytonConnector(config_of(part))
     raised = event("whole", device_id=record.device_id, severity=Severity.WARNING)
     sent = [
-        Delivery(event=raised, key=raised.id),
+        Delivery(event=raised, key=raised.id, record=record),
         about("worse", record, Action.UPDATE, "whole", severity=Severity.CRITICAL),
         about("over", record, Action.CLEAR, "whole", severity=Severity.WARNING),
     ]
@@ -104,7 +103,7 @@ async def test_an_order_is_made_graver_and_then_closed_each_once(
         "",
         f"Now critical, since 2026-11-21T10:30:00.250Z: worse told [FL-{key('worse')}]",
         "",
-        f"Cleared at 2026-11-21T10:30:00.250Z: over told [FL-{key('over')}]",
+        f"Cleared at 2026-11-21T10:30:00.250Z: over told (closed) [FL-{key('over')}]",
     ]
     again, calls = await converse_over(client, to.deliver(sent))
     assert again == [Delivered(target_id=first.target_id, created=False)] * 3
@@ -120,7 +119,7 @@ async def test_an_order_that_somebody_works_on_is_told_and_stays_open(
 ) -> None:
     kind = next(iter(noted))
     record = customer(f"worked-{kind}")
-    to = TrytonConnector(config_of(part), registry(record))
+    to = TrytonConnector(config_of(part))
     order = await deliver_until_taken(client, to, kind, record)
     if kind == "children":
         [row] = await as_person(client, part, "read", [int(order)], ["company"])
@@ -140,7 +139,7 @@ async def test_a_persons_change_in_between_is_kept_and_the_clear_is_tried_again(
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
     record = customer("between")
-    to = TrytonConnector(config_of(part), registry(record))
+    to = TrytonConnector(config_of(part))
     order = await deliver_until_taken(client, to, "between", record)
 
     async def person(call: Call) -> None:
@@ -162,7 +161,7 @@ async def test_the_same_write_sent_twice_takes_effect_once(
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
     record = customer("resent")
-    to = TrytonConnector(config_of(part), registry(record))
+    to = TrytonConnector(config_of(part))
     order = await deliver_until_taken(client, to, "resent", record)
 
     async def first_already(call: Call) -> None:
@@ -184,12 +183,12 @@ async def test_an_answer_to_a_clear_lost_after_the_commit_is_found_by_the_next_a
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
     record = customer("lost-clear")
-    direct = TrytonConnector(config_of(part), registry(record))
+    direct = TrytonConnector(config_of(part))
     order = await deliver_until_taken(client, direct, "lost-clear", record)
     sent = [about("lost-over", record, Action.CLEAR, "lost-clear")]
     async with dropping_proxy(part.port, after=b"model.project.work.write") as port:
-        config = replace(config_of(part), url=f"http://127.0.0.1:{port}/erp")
-        to = TrytonConnector(config, registry(record))
+        config = config_of(part, url=f"http://127.0.0.1:{port}/erp")
+        to = TrytonConnector(config)
         [outcome], calls = await converse_over(client, to.deliver(sent))
         assert isinstance(outcome, Retryable)
         assert steps(calls)[-1] == "change_order"
@@ -201,14 +200,12 @@ async def test_a_batch_mixes_what_is_raised_and_what_is_over(
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
     record = customer("mixed")
-    to = TrytonConnector(config_of(part), registry(record))
+    to = TrytonConnector(config_of(part))
     names = [f"mixed-{i}" for i in range(5)]
-    await converse_over(
-        client, to.deliver([delivery(name, device_id=record.device_id) for name in names])
-    )
+    await converse_over(client, to.deliver([delivery(name, record=record) for name in names]))
     sent = [
         about("mixed-0-over", record, Action.CLEAR, "mixed-0"),
-        delivery("mixed-new", device_id=record.device_id),
+        delivery("mixed-new", record=record),
         about("mixed-none-over", record, Action.CLEAR, "mixed-none"),
         about("mixed-1-over", record, Action.CLEAR, "mixed-1"),
         about("mixed-new-over", record, Action.CLEAR, "mixed-new"),
@@ -229,7 +226,7 @@ async def test_without_the_right_to_write_a_clear_halts_and_rejects_nothing(
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
     record = customer("no-right")
-    to = TrytonConnector(config_of(part), registry(record))
+    to = TrytonConnector(config_of(part))
     await deliver_until_taken(client, to, "no-right", record)
     await may_write_orders(client, part, may=False)
     try:

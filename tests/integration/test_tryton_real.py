@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,15 +10,14 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.base import Call
-from connectors.tryton import TrytonConfig, TrytonConnector
+from connectors.tryton import TrytonConnector, TrytonSettings
 from infra.local.part import StackError
 from infra.local.tryton import Tryton
 from pipeline.core.outcome import Delivered, Found, NotFound, Rejected, Retryable, Scope, Unknown
 from tests.contract.conversation import converse_over, steps
-from tests.contract.tryton_examples import delivery, key, registry
+from tests.contract.tryton_examples import delivery, key
 from tests.integration.redis_server import free_port
 from tests.integration.tryton_world import (
-    DEADLINE_S,
     client,
     config_of,
     customer,
@@ -30,6 +28,7 @@ from tests.integration.tryton_world import (
     parties_with_code,
     past_connector,
 )
+from tests.tryton_server import DEADLINE_S
 
 __all__ = ["client", "part"]
 pytestmark = pytest.mark.parts
@@ -39,8 +38,8 @@ async def test_a_second_delivery_finds_the_first_ones_order(
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
     record = customer("twice", tax_id="BE0403019261")
-    to = TrytonConnector(config_of(part), registry(record))
-    sent = [delivery("twice", device_id=record.device_id)]
+    to = TrytonConnector(config_of(part))
+    sent = [delivery("twice", record=record)]
     [first], calls = await converse_over(client, to.deliver(sent))
     assert isinstance(first, Delivered)
     assert first.created
@@ -57,10 +56,10 @@ async def test_a_batch_is_two_calls_once_equipment_is_known(
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
     record = customer("batch")
-    to = TrytonConnector(config_of(part), registry(record))
+    to = TrytonConnector(config_of(part))
     names = [f"batch-{i}" for i in range(to.batch_size)]
-    await converse_over(client, to.deliver([delivery("batch", device_id=record.device_id)]))
-    sent = [delivery(name, device_id=record.device_id) for name in names]
+    await converse_over(client, to.deliver([delivery("batch", record=record)]))
+    sent = [delivery(name, record=record) for name in names]
     outcomes, calls = await converse_over(client, to.deliver(sent))
     assert all(isinstance(o, Delivered) and o.created for o in outcomes)
     assert steps(calls) == ["look_up", "create_order"]
@@ -83,8 +82,8 @@ async def test_two_connectors_at_once_make_one_customer(
                 await barrier.wait()
 
     async def one(name: str) -> None:
-        to = TrytonConnector(config_of(part), registry(record))
-        sent = [delivery(name, device_id=record.device_id)]
+        to = TrytonConnector(config_of(part))
+        sent = [delivery(name, record=record)]
         [outcome], calls = await converse_over(client, to.deliver(sent), before=together)
         assert "create_customer" in steps(calls)
         assert not isinstance(outcome, Rejected | Unknown)
@@ -103,7 +102,7 @@ async def test_many_workers_at_once_lose_nothing_and_reject_nothing(
     record = customer("crowd")
 
     async def worker(number: int) -> None:
-        to = TrytonConnector(config_of(part), registry(record))
+        to = TrytonConnector(config_of(part))
         for i in range(8):
             await deliver_until_taken(client, to, f"crowd-{number}-{i}", record)
 
@@ -116,8 +115,8 @@ async def test_an_invalid_vat_number_is_refused_in_trytons_words_and_leaves_noth
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
     record, good = customer("vat", tax_id="BE0403019262"), customer("good")
-    to = TrytonConnector(config_of(part), registry(record, good))
-    sent = [delivery("vat", device_id=record.device_id), delivery("g", device_id=good.device_id)]
+    to = TrytonConnector(config_of(part))
+    sent = [delivery("vat", record=record), delivery("g", record=good)]
     [bad, fine], _ = await converse_over(client, to.deliver(sent))
     assert isinstance(bad, Rejected)
     assert bad.code == "tryton.user_error"
@@ -134,7 +133,7 @@ async def test_a_session_that_ends_midway_is_renewed(
     part: Tryton, client: httpx.AsyncClient, step: str
 ) -> None:
     record = customer(f"session-{step}")
-    to = TrytonConnector(config_of(part), registry(record))
+    to = TrytonConnector(config_of(part))
     logouts = 0
 
     async def log_out(call: Call) -> None:
@@ -146,7 +145,7 @@ async def test_a_session_that_ends_midway_is_renewed(
             reply = await client.post(call.request.url, json=gone, headers=headers)
             assert reply.status_code == 200
 
-    sent = [delivery(step, device_id=record.device_id)]
+    sent = [delivery(step, record=record)]
     [outcome], calls = await converse_over(client, to.deliver(sent), before=log_out)
     assert isinstance(outcome, Delivered)
     assert outcome.created
@@ -157,20 +156,18 @@ async def test_a_session_that_ends_midway_is_renewed(
 async def test_a_wrong_password_halts_and_rejects_nothing(
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
-    config = replace(config_of(part), user="nobody", password=SecretStr("wrong"))
-    to = TrytonConnector(config, registry())
+    config = config_of(part, user="nobody", password=SecretStr("wrong"))
+    to = TrytonConnector(config)
     [outcome], _ = await converse_over(client, to.deliver([delivery("wrong")]))
     assert isinstance(outcome, Retryable)
     assert (outcome.code, outcome.scope) == ("tryton.credentials", Scope.SYSTEM)
 
 
 async def test_a_server_that_is_down_is_the_systems_trouble(client: httpx.AsyncClient) -> None:
-    config = TrytonConfig(
+    config = TrytonSettings(
         url=f"http://127.0.0.1:{free_port()}/erp", user="u", password=SecretStr("p")
     )
-    [outcome], _ = await converse_over(
-        client, TrytonConnector(config, registry()).deliver([delivery("down")])
-    )
+    [outcome], _ = await converse_over(client, TrytonConnector(config).deliver([delivery("down")]))
     assert isinstance(outcome, Retryable)
     assert (outcome.code, outcome.scope) == ("tryton.unreachable", Scope.SYSTEM)
 
@@ -179,13 +176,13 @@ async def test_an_answer_lost_after_the_commit_is_unknown_and_then_found(
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
     record = customer("lost")
-    direct = TrytonConnector(config_of(part), registry(record))
-    await converse_over(client, direct.deliver([delivery("before", device_id=record.device_id)]))
-    sent = [delivery("lost", device_id=record.device_id)]
+    direct = TrytonConnector(config_of(part))
+    await converse_over(client, direct.deliver([delivery("before", record=record)]))
+    sent = [delivery("lost", record=record)]
     assert (await converse_over(client, direct.look_up(sent)))[0] == [NotFound()]
     async with dropping_proxy(part.port, after=b"model.project.work.create") as port:
-        config = replace(config_of(part), url=f"http://127.0.0.1:{port}/erp")
-        to = TrytonConnector(config, registry(record))
+        config = config_of(part, url=f"http://127.0.0.1:{port}/erp")
+        to = TrytonConnector(config)
         [outcome], calls = await converse_over(client, to.deliver(sent))
         assert isinstance(outcome, Unknown)
         assert steps(calls)[-1] == "create_order"
@@ -200,8 +197,8 @@ async def test_an_answer_lost_after_the_commit_is_unknown_and_then_found(
 async def test_a_long_answer_is_readable(part: Tryton, client: httpx.AsyncClient) -> None:
     """Beyond 1,400 bytes Tryton says gzip: the request must have asked for it."""
     record = customer("long")
-    to = TrytonConnector(config_of(part), registry(record))
-    sent = [delivery(f"long-{i}", device_id=record.device_id) for i in range(20)]
+    to = TrytonConnector(config_of(part))
+    sent = [delivery(f"long-{i}", record=record) for i in range(20)]
     await converse_over(client, to.deliver(sent))
     found, _ = await converse_over(client, to.look_up(sent))
     assert all(isinstance(answer, Found) for answer in found)
@@ -217,7 +214,7 @@ async def test_preparing_again_keeps_everything_but_a_lost_password_which_is_mad
     (folder / "fieldline.password").unlink()
     part.prepare()
     assert part.settings()["TRYTON_PASSWORD"] != before["TRYTON_PASSWORD"]
-    to = TrytonConnector(config_of(part), registry())
+    to = TrytonConnector(config_of(part))
     found, _ = await converse_over(client, to.look_up([delivery("none")]))
     assert found == [NotFound()]
     assert [path.name for path in folder.glob("building-*")] == []
@@ -243,9 +240,9 @@ def test_passwords_and_configuration_are_for_the_owner_alone(part: Tryton) -> No
 async def test_the_connectors_user_can_change_orders_alone_and_delete_nothing(
     part: Tryton, client: httpx.AsyncClient
 ) -> None:
-    models = ["project.work", "party.party", "party.identifier", "res.user"]
+    models = ["project.work", "party.party", "party.identifier", "res.user", "sale.opportunity"]
     rights = await past_connector(client, part, "model.ir.model.access.get_access", models)
-    for model in models[:3]:
+    for model in (*models[:3], "sale.opportunity"):
         writes = int(model == "project.work")
         assert rights[model] == {"read": 1, "create": 1, "write": writes, "delete": 0}
     assert not rights["res.user"]["create"]

@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from connectors.base import Delivery
-from connectors.webhook import WebhookConfig, WebhookConnector
+from connectors.settings import make
+from connectors.webhook import WebhookConnector, WebhookSettings
 from pipeline.core.outcome import (
     Delivered,
     Found,
@@ -43,16 +44,17 @@ class To:
     def __init__(self, box: Box, client: httpx.AsyncClient, batch: int) -> None:
         self.box = box
         self.client = client
-        self.config = WebhookConfig(
-            url=box.url,
-            secret=SecretStr(box.secret),
-            look_up_url=box.look_up_url,
-            batch=batch,
-            timeout_s=TIMEOUT_S,
-        )
+        self.given: dict[str, Any] = {
+            "url": box.url,
+            "secret": box.secret,
+            "look_up_url": box.look_up_url,
+            "batch": batch,
+            "timeout_s": TIMEOUT_S,
+        }
 
     def connector(self, *, skew_s: float = 0.0) -> WebhookConnector:
-        return WebhookConnector(self.config, clock=lambda: time.time() + skew_s)
+        settings = make(WebhookSettings, self.given)
+        return WebhookConnector(settings, clock=lambda: time.time() + skew_s)
 
     async def send(self, *deliveries: Delivery, skew_s: float = 0.0) -> Sequence[Outcome]:
         outcomes, _ = await converse_over(
@@ -78,10 +80,9 @@ async def test_both_signatures_are_right_and_a_wrong_secret_or_clock_is_refused(
     late = (await to.send(delivery("two"), skew_s=-400))[0]
     assert isinstance(late, Retryable)
     assert (late.code, late.scope) == ("webhook.credentials", Scope.SYSTEM)
-    right = to.config
-    to.config = replace(right, secret=SecretStr("some-other-secret-of-ours"))
+    to.given["secret"] = "some-other-secret-of-ours"
     assert isinstance((await to.send(delivery("two")))[0], Retryable)
-    to.config = replace(right, secret=SecretStr(f"some-new-secret-of-ours {to.box.secret}"))
+    to.given["secret"] = f"some-new-secret-of-ours {to.box.secret}"
     assert isinstance((await to.send(delivery("two")))[0], Delivered)
     assert (await to.box.stats())["unsigned"] == 2
 
@@ -104,7 +105,7 @@ async def test_a_receiver_that_drops_before_it_takes_has_nothing(to: To) -> None
 
 
 async def test_a_receiver_that_never_answers_is_unknown_after_the_time_out(to: To) -> None:
-    to.config = replace(to.config, timeout_s=0.2)
+    to.given["timeout_s"] = 0.2
     await to.box.faults(Fault(mode="hang"))
     outcome = (await to.send(delivery("one")))[0]
     assert isinstance(outcome, Unknown)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +13,14 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from connectors.tryton import OrderSeen, TrytonConfig, TrytonConnector
+from connectors.settings import make
+from connectors.tryton import OrderSeen, TrytonConnector, TrytonSettings
 from infra.local.tryton import Tryton
 from pipeline.core.outcome import Delivered, Retryable
 from pipeline.core.registry import DeviceRecord
 from tests.contract.conversation import converse_over
-from tests.contract.tryton_examples import RECORD, delivery, registry
-from tests.integration.redis_server import free_port
-
-DEADLINE_S = 60.0
+from tests.contract.tryton_examples import RECORD, delivery
+from tests.tryton_server import DEADLINE_S, running
 
 
 async def past_connector(
@@ -55,22 +52,8 @@ async def may_write_orders(client: httpx.AsyncClient, part: Tryton, *, may: bool
 
 @pytest.fixture(scope="module")
 def part(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tryton]:
-    folder = tmp_path_factory.mktemp("tryton")
-    made = Tryton(port=free_port(), folder=folder / "data", log_dir=folder / "log")
-    made.prepare()
-    command = made.command()
-    with (folder / "out").open("wb") as out:
-        process = subprocess.Popen(command.argv, stdout=out, stderr=out)
-        try:
-            until = time.monotonic() + DEADLINE_S
-            while not made.ready():
-                assert process.poll() is None, (folder / "out").read_text()
-                assert time.monotonic() < until, "Tryton did not answer in time"
-            made.after_start()
-            yield made
-        finally:
-            process.terminate()
-            process.wait(DEADLINE_S)
+    with running(tmp_path_factory.mktemp("tryton")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -79,13 +62,15 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield made
 
 
-def config_of(part: Tryton) -> TrytonConfig:
+def config_of(part: Tryton, **changes: Any) -> TrytonSettings:  # noqa: ANN401 - settings
+    """The connector's settings for that server."""
     settings = part.settings()
-    return TrytonConfig(
-        url=settings["TRYTON_URL"],
-        user=settings["TRYTON_USER"],
-        password=SecretStr(settings["TRYTON_PASSWORD"]),
-    )
+    given = {
+        "url": settings["TRYTON_URL"],
+        "user": settings["TRYTON_USER"],
+        "password": SecretStr(settings["TRYTON_PASSWORD"]),
+    }
+    return make(TrytonSettings, given | changes)
 
 
 def customer(name: str, *, tax_id: str = "") -> DeviceRecord:
@@ -103,9 +88,7 @@ def customer(name: str, *, tax_id: str = "") -> DeviceRecord:
 async def orders_of(
     client: httpx.AsyncClient, part: Tryton, record: DeviceRecord
 ) -> list[OrderSeen]:
-    seen, _ = await converse_over(
-        client, TrytonConnector(config_of(part), registry()).find_orders()
-    )
+    seen, _ = await converse_over(client, TrytonConnector(config_of(part)).find_orders())
     assert not isinstance(seen, Retryable)
     return [order for order in seen if order.party == record.customer_name]
 
@@ -122,7 +105,7 @@ async def deliver_until_taken(
     """The order's id. Retryable is tried again at once; any other failure fails the test."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
-            sent = [delivery(name, device_id=record.device_id)]
+            sent = [delivery(name, record=record)]
             [outcome], _ = await converse_over(client, to.deliver(sent))
             if isinstance(outcome, Delivered):
                 return outcome.target_id

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import httpx
 
-from connectors.base import Call, Conversation, Delivery, Effect
+from connectors.base import Call, Checked, Conversation, Delivery, Effect
 from connectors.driver import Driver
 from connectors.jobs import Final, Finished, Job, Postponed
 from pipeline.core.breaker import BreakerPolicy
@@ -220,6 +220,10 @@ class Scripted:
             down = Retryable(code="down", message="Down.", scope=Scope.SYSTEM, retry_after_s=wish)
             return [down] * len(keys)
         return [_outcome(key, status) for key, status in zip(keys, reply.json(), strict=True)]
+
+    def check(self) -> Conversation[Sequence[Checked]]:
+        yield from ()
+        return []
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
         keys = [delivery.key for delivery in deliveries]

@@ -7,19 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipeline.core.ledger import (
-    Begin,
-    Claim,
-    Ending,
-    Held,
-    Hold,
-    Place,
-    Row,
-    State,
-    begin,
-    finish,
-    hold,
-)
+from pipeline.core import ledger_book
+from pipeline.core.ledger import Begin, Claim, Ending, Held, Hold, Place, Row, State
 
 
 class Book(Protocol):
@@ -34,53 +23,8 @@ class Book(Protocol):
     def close(self) -> None: ...
 
 
-class CoreBook:
+class CoreBook(ledger_book.Book):
     """The core's rules over dicts."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
-        self.marks: dict[int, Hold] = {}
-        self.newest: dict[str, str] = {}
-
-    def hold(self, places: Mapping[int, Place], owner: str, now: int) -> dict[int, Hold]:
-        del owner
-        new = {p: hold(self.marks.get(p), place, now) for p, place in places.items()}
-        self.marks |= new
-        return new
-
-    def begin(self, claims: Sequence[Claim], owner: str, now: int) -> list[Begin]:
-        out = []
-        for claim in claims:
-            decision, row = begin(
-                self.rows.get(claim.key),
-                claim,
-                marker=self.marks.get(claim.partition),
-                newest=self.newest.get(claim.entity, ""),
-                now_ms=now,
-                owner=owner,
-            )
-            if row is not None:
-                self.rows[claim.key] = row
-            out.append(decision)
-        return out
-
-    def finish(self, endings: Sequence[Ending], owner: str, now: int) -> list[Held]:
-        out = []
-        for ending in endings:
-            held, row, newest = finish(
-                self.rows.get(ending.key),
-                ending,
-                marker=self.marks.get(ending.partition),
-                newest=self.newest.get(ending.entity, ""),
-                now_ms=now,
-                owner=owner,
-            )
-            if row is not None:
-                self.rows[ending.key] = row
-            if newest:
-                self.newest[ending.entity] = newest
-            out.append(held)
-        return out
 
     def row(self, key: str) -> Row | None:
         return self.rows.get(key)

@@ -112,7 +112,7 @@ def test_a_defect_of_ours_is_not_dressed_up() -> None:
 
 
 def test_secrets_do_not_show_in_the_settings() -> None:
-    shown = repr(Settings(redis_url="redis://:hunter2@h/0", tryton_password="hunter2"))
+    shown = repr(Settings(redis_url="redis://:hunter2@h/0", s3_secret_key="hunter2"))
     assert "hunter2" not in shown
 
 

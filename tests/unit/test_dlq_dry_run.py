@@ -21,6 +21,7 @@ from pipeline.core.outcome import (
     Scope,
     Undecidable,
 )
+from pipeline.core.registry import DeviceRecord
 from pipeline.core.scrub import REMOVED
 from pipeline.ops import dlq_dry_run
 from pipeline.ops.dlq_dry_run import MAX_BODY, Rehearsal, Stage, Verdict, shown
@@ -59,6 +60,13 @@ class Scripted:
         return [self.outcome] * len(deliveries)
 
 
+class Nobody:
+    """An identity map that is empty."""
+
+    async def resolve(self, asks: Sequence[tuple[str, int]]) -> list[DeviceRecord | None]:
+        return [None for _ in asks]
+
+
 async def rehearse(
     connector: Scripted,
     monkeypatch: pytest.MonkeyPatch,
@@ -75,7 +83,7 @@ async def rehearse(
 
     monkeypatch.setattr(dlq_dry_run, "make_connector", lambda *_: connector)
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        stage = Stage(Settings(), Codec(), "erp")
+        stage = Stage(Settings(), Codec(), "erp", Nobody())
         one = entry(headers={"fieldline-edited": b"1"} if edited else {})
         return await stage.rehearse(client, one, row), sent
 

@@ -2,6 +2,8 @@ import socket
 
 import pytest
 
+from connectors import registry
+from connectors.settings import variables
 from infra.local.outside import addresses, check, values
 from infra.local.part import StackError
 from infra.local.parts import PARTS
@@ -61,4 +63,6 @@ def test_every_variable_of_a_part_is_one_the_settings_read() -> None:
     for field in Settings.model_fields.values():
         alias = field.validation_alias
         known |= {alias} if isinstance(alias, str) else set(getattr(alias, "choices", ()))
+    for name in registry.names():
+        known |= set(variables(registry.system(name).settings))
     assert {name for spec in PARTS for name in spec.variables} <= known

@@ -8,7 +8,7 @@ from stdnum.eu import vat
 
 from pipeline.settings import SettingsError
 from pipeline.simulate.cmapss import ENGINES, device_name
-from pipeline.state.registry import COLUMNS, load_registry
+from pipeline.state.registry import COLUMNS, Line, Wrong, load_registry, read_file
 
 SHIPPED = Path(__file__).resolve().parents[2] / "infra" / "config" / "devices.csv"
 HEADER = ",".join(COLUMNS)
@@ -59,6 +59,27 @@ def test_errors_name_the_line_and_the_column(
     with pytest.raises(SettingsError, match=says) as error:
         load_registry(path)
     assert str(path) in str(error.value)
+
+
+def test_ids_at_other_systems_and_places_are_columns_that_may_be_there(tmp_path: Path) -> None:
+    header = f"{HEADER},site,region,sap.equipment,salesforce.account"
+    path = write(tmp_path, header, f"{ROW},HAM,eu,10001,")
+    [line] = read_file(path)
+    assert isinstance(line, Line)
+    assert (line.record.site, line.record.region) == ("HAM", "eu")
+    assert line.record.ids == {"sap.equipment": "10001"}, "an empty cell says nothing"
+    assert "salesforce.account" in line.columns
+
+
+def test_a_wrong_line_does_not_keep_the_others_out(tmp_path: Path) -> None:
+    second = ROW.replace("e-1", "e-2")
+    path = write(tmp_path, HEADER, ROW, ROW, ROW.replace("Engine 1", '"En"g'), "x,y", second)
+    found = list(read_file(path))
+    assert [one.line for one in found] == [2, 3, 4, 5, 6]
+    wrong = [(one.line, one.column) for one in found if isinstance(one, Wrong)]
+    assert wrong == [(3, "device_id"), (4, ""), (5, "")]
+    assert found[0].line == 2
+    assert isinstance(found[-1], Line)
 
 
 def test_a_file_that_is_not_there_or_no_text_is_said_so(tmp_path: Path) -> None:

@@ -37,10 +37,11 @@ def test_the_sinks_of_a_table_are_in_its_order() -> None:
     assert sinks_of(ROUTES) == ("lake", "erp", "crm")
 
 
-def test_the_shipped_table_sends_alarms_to_the_erp_and_everything_to_the_lake() -> None:
+def test_the_shipped_table_sends_alarms_to_four_systems_and_everything_to_the_lake() -> None:
     routes = load_routes(Path("infra/config/routes.yaml"))
     assert sinks_for(event(severity=Severity.INFO), routes) == ("lake",)
-    assert sinks_for(event(severity=Severity.WARNING), routes) == ("lake", "tryton")
+    systems = ("tryton", "salesforce", "sap", "netsuite")
+    assert sinks_for(event(severity=Severity.WARNING), routes) == ("lake", *systems)
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,44 @@ def test_figures_that_contradict_each_other_are_refused_with_the_sinks_place(
     assert policy("crm", TEXT.replace(old, new, 1))
 
 
+NAMES = """\
+version: 1
+defaults: {withheld: [personal]}
+sinks:
+  crm: {masked: [customer.name, ids.salesforce.account], regions: [eu, uk]}
+  erp: {withheld: []}
+"""
+
+
+def test_what_may_leave_is_lists_of_names_and_a_sink_has_its_own() -> None:
+    crm, erp = policy("crm", NAMES), policy("erp", NAMES)
+    assert crm.masked == {"customer.name", "ids.salesforce.account"}
+    assert crm.withheld == {"personal"}
+    assert crm.regions == {"eu", "uk"}
+    assert (erp.masked, erp.withheld, erp.regions) == (frozenset(),) * 3
+    assert policy("other", NAMES).withheld == {"personal"}
+    norway = policy("crm", NAMES.replace("[eu, uk]", "[no, 47]"))
+    assert norway.regions == {"no", "47"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("[personal]", "personal", 2, "defaults.withheld must be a list"),
+        ("[personal]", "[[a]]", 2, "defaults.withheld[1] must be text"),
+        ("[personal]", "{a: b}", 2, "defaults.withheld must be a list"),
+        ("[personal]", f"[{', '.join('x' * 101)}]", 2, "defaults.withheld has more than 100"),
+        ("[eu, uk]", "off", 4, "sinks.crm.regions must be a list"),
+    ],
+)
+def test_what_is_no_list_of_names_is_refused_with_its_place(
+    old: str, new: str, line: int, says: str
+) -> None:
+    assert old in NAMES
+    with pytest.raises(SettingsError, match=re.escape(f"f line {line}: {says}")):
+        policy("crm", NAMES.replace(old, new, 1))
+
+
 def test_a_file_that_cannot_be_read_is_refused_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "sinks.yaml"
     for content, says in (
@@ -188,6 +226,8 @@ def test_the_reference_has_every_field_with_the_default_that_holds() -> None:
                     assert given_field.default == SinkPolicy().lanes
                 elif default == "off":
                     assert given_field.default is None
+                elif default in {"none", "all"}:
+                    assert given_field.default == frozenset()
                 else:
                     assert float(default) == given_field.default
     for name in CLASS:

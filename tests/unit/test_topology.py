@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.registry import CONNECTORS
+from connectors import registry
+from infra.local.parts import SANDBOXES
 from pipeline.agents.app import TopologyError, Worker
 from pipeline.core.routing import sinks_of
 from pipeline.ops.books import control_topics, worker_groups
@@ -17,6 +18,7 @@ from pipeline.topology import (
     DETECT_STATE,
     EVENTS,
     FEEDBACK,
+    IDENTITY,
     LAKE,
     READINGS,
     REVIEW,
@@ -26,6 +28,7 @@ from pipeline.topology import (
 )
 from pipeline.wire.avro import SCHEMAS
 from pipeline.workers import make_worker, roles
+from tests.sandboxes.__main__ import make
 
 OUTSIDE_FAUST = {"bridge", "operator", "reconciler"}
 SINKS = sinks_of(load_routes(Path("infra/config/routes.yaml")))
@@ -33,8 +36,15 @@ CHANGELOGS = {DETECT_STATE, *(parked_topic(s) for s in SINKS if s != LAKE)}
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, tryton_password="secret")
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name in SANDBOXES:
+        box = make(name)
+        box.base = "http://127.0.0.1:1"
+        for setting, value in box.values().items():
+            monkeypatch.setenv(f"{name}_{setting}".upper(), str(value))
+    monkeypatch.setenv("TRYTON_URL", "http://127.0.0.1:1/erp")
+    monkeypatch.setenv("TRYTON_PASSWORD", "secret")
+    return Settings(data_dir=tmp_path)
 
 
 def test_every_worker_consumes_and_produces_what_the_map_says_and_nothing_else(
@@ -45,8 +55,8 @@ def test_every_worker_consumes_and_produces_what_the_map_says_and_nothing_else(
         worker = make_worker(settings, role=role, instance=0)
         consumes = {t.name for t in table if role in t.consumers}
         produces = {t.name for t in table if role in t.producers}
-        # A table's changelog is Faust's own: read and written below the agent.
-        assert worker.consumed == consumes - {*CHANGELOGS, RULES}, role
+        # A table's changelog is Faust's own: read and written below the agent. Two are followed.
+        assert worker.consumed == consumes - {*CHANGELOGS, RULES, IDENTITY}, role
         assert worker.produced == produces - CHANGELOGS, role
 
 
@@ -82,7 +92,7 @@ def test_an_unknown_role_is_refused_with_the_ones_there_are(settings: Settings) 
 
 
 def test_every_routed_sink_has_a_connector_or_is_the_lake() -> None:
-    assert set(SINKS) - {LAKE} <= set(CONNECTORS)
+    assert set(SINKS) - {LAKE} <= set(registry.names())
 
 
 def test_every_schema_of_the_map_is_bundled_and_every_bundled_one_is_used() -> None:
@@ -96,7 +106,7 @@ def test_the_books_read_every_topic_of_the_map_but_state_and_dead_letters() -> N
     routes = load_routes(Path("infra/config/routes.yaml"))
     names = {t.name for t in topics(SINKS)}
     read = set(control_topics(routes))
-    people = {RULES, FEEDBACK, AUDIT, REVIEW, BALANCE, *(f"sink.{s}.dlq" for s in SINKS)}
+    people = {RULES, FEEDBACK, AUDIT, REVIEW, BALANCE, IDENTITY, *(f"sink.{s}.dlq" for s in SINKS)}
     assert names - read == {DETECT_STATE, *people}
     consumers = {c for t in topics(SINKS) for c in t.consumers} - OUTSIDE_FAUST
     assert set(worker_groups(routes)) == {f"fieldline-{c}" for c in consumers}

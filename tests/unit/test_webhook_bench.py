@@ -8,6 +8,8 @@ from dataclasses import asdict
 import pytest
 from rich.console import Console
 
+from connectors.settings import make
+from connectors.webhook import WebhookSettings
 from tests.bench import delivery_report
 from tests.bench.bare_http import posts
 from tests.bench.delivery import Found, Run
@@ -47,11 +49,9 @@ def test_what_was_measured_is_shown_and_a_missed_goal_is_marked(what: Found) -> 
 def test_httpx_sends_the_very_events_that_the_worker_does_and_each_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from pipeline.settings import Settings  # noqa: PLC0415 - read where the variables are set
-
     monkeypatch.setenv("WEBHOOK_URL", "http://127.0.0.1:1/events")
     monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
-    ready = list(posts(Settings(_env_file=None, webhook_batch=4), 10, 5, 4))
+    ready = list(posts(make(WebhookSettings, {"batch": 4}), 10, 5, 4))
     assert [number for _, _, number in ready] == [4, 4, 2]
     assert all(event(number, 5).id.encode() in ready[number // 4][1] for number in range(10))
     assert all("webhook-signature" in headers for headers, _, _ in ready)

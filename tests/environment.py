@@ -1,4 +1,4 @@
-"""The peers' packages, in an environment of their own: never in ours."""
+"""Other people's packages, in an environment of their own: never in ours."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.broker import ROOT, BenchError
-
-REQUIREMENTS = Path(__file__).with_name("peers") / "requirements.txt"
-HOME = ROOT / "peers"
 _LIMIT_S = 600
 
 
-def python(say: Callable[[str], None]) -> str:
+class EnvironmentFault(Exception):  # noqa: N818 - a fault of the machine, told to a person
+    """The packages cannot be had; the text is one sentence with the mend."""
+
+
+def python(requirements: Path, home: Path, *, say: Callable[[str], None]) -> str:
     """Path of the environment's Python; made on first use and after a change of the pins.
 
-    BenchError where the packages cannot be had.
+    `requirements` has a version for each package, `home` is the environment's folder.
     """
-    home = HOME.absolute()
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
+    home = home.absolute()
+    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     mark, found = home / "made-from", home / "bin" / "python"
     if mark.exists() and mark.read_text(encoding="ascii").strip() == wanted:
         return str(found)
-    say("Installing the peers (Quix Streams, Bytewax) in .local/bench/peers.")
+    say(f"Installing what {requirements.parent.name}/{requirements.name} names in {home.name}.")
     shutil.rmtree(home, ignore_errors=True)
     uv = [sys.executable, "-m", "infra.local.index"]
-    log = ROOT / "peers.log"
+    log = home.parent / f"{home.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         for step in (
             ["venv", "--quiet", "--python", sys.executable, str(home)],
-            ["pip", "install", "--quiet", "--python", str(found), "-r", str(REQUIREMENTS)],
+            ["pip", "install", "--quiet", "--python", str(found), "-r", str(requirements)],
         ):
             done = subprocess.run(
                 [*uv, *step],
@@ -45,9 +45,6 @@ def python(say: Callable[[str], None]) -> str:
                 check=False,
             )
             if done.returncode:
-                raise BenchError(
-                    f"The peers cannot be installed: mend what {log} says, or leave them out "
-                    "with --only fieldline,faust_naive,raw_fetch."
-                )
+                raise EnvironmentFault(f"{requirements} cannot be installed: mend what {log} says.")
     mark.write_text(wanted + "\n", encoding="ascii")
     return str(found)

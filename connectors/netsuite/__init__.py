@@ -1,0 +1,1 @@
+"""NetSuite: events become support cases by external id, over SuiteTalk REST."""

@@ -1,0 +1,1 @@
+"""Odoo: events become maintenance requests, assets equipment, changes notes on the request."""

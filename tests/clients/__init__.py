@@ -1,0 +1,1 @@
+"""Other people's official clients against our sandboxes, in an environment of their own."""
