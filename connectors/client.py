@@ -7,9 +7,8 @@ from typing import Any
 
 import httpx
 
-from connectors.registry import system
-from connectors.settings import LOOPBACK, host_of
-from connectors.settings import make as make_settings
+from connectors.registry import settings_of, system
+from connectors.settings import host_of, stays_here
 
 
 def make_client(sink: str, values: Mapping[str, Any] | None = None) -> httpx.AsyncClient:
@@ -21,7 +20,7 @@ def make_client(sink: str, values: Mapping[str, Any] | None = None) -> httpx.Asy
     SettingsError where the system's settings are unusable. `values` as in make_connector.
     """
     found = system(sink)
-    settings = make_settings(found.settings, values)
+    settings = settings_of(sink, values)
     allowed = settings.hosts()
 
     async def keep_to_hosts(request: httpx.Request) -> None:
@@ -30,7 +29,7 @@ def make_client(sink: str, values: Mapping[str, Any] | None = None) -> httpx.Asy
             raise httpx.UnsupportedProtocol(
                 f"{host or 'it'} is not among the hosts of {sink}", request=request
             )
-        if request.url.scheme == "http" and host not in LOOPBACK:
+        if request.url.scheme == "http" and not stays_here(host):
             raise httpx.UnsupportedProtocol(f"{host} is spoken to by https only", request=request)
 
     return httpx.AsyncClient(

@@ -1,4 +1,9 @@
-"""Every connector: a folder below this one with a `system.py` in it. Nothing else to edit."""
+"""Every connector: a folder below this one with a `system.py` in it. Nothing else to edit.
+
+A sink has the name of its system, or that name, a dash and a word of one's own: `salesforce`,
+`salesforce-us`. So there can be several of one system, each with settings of its own
+(SALESFORCE_US_URL, …) and, in sinks.yaml, with regions of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.base import Connector
+from connectors.settings import ConnectorSettings
 from connectors.settings import make as make_settings
 from connectors.system import OPEN, Policy, System
 from pipeline.settings import SettingsError
@@ -24,10 +30,22 @@ def names() -> tuple[str, ...]:
 
 def system(name: str) -> System:
     """What a system declares; SettingsError where there is none of that name."""
-    if name not in names():
+    own = name.partition("-")[0]
+    if own not in names():
         raise SettingsError(f"There is no connector {name!r}: choose among {', '.join(names())}.")
-    found: System = import_module(f"connectors.{name}.system").SYSTEM
+    found: System = import_module(f"connectors.{own}.system").SYSTEM
     return found
+
+
+def has(sink: str) -> bool:
+    """Whether that sink has a connector."""
+    return sink.partition("-")[0] in names()
+
+
+def settings_of(sink: str, values: Mapping[str, Any] | None = None) -> ConnectorSettings:
+    """The settings of a sink; SettingsError where they are unusable."""
+    prefix = f"{sink.replace('-', '_').upper()}_"
+    return make_settings(system(sink).settings, values, prefix=prefix)
 
 
 def make_connector(
@@ -41,5 +59,7 @@ def make_connector(
 
     `values` are settings by their own names; the environment has the others.
     """
-    found = system(sink)
-    return found.make(make_settings(found.settings, values), policy, clock)
+    made = system(sink).make(settings_of(sink, values), policy, clock)
+    # The ledger, the board and the metrics go by the sink, not by its system.
+    made.name = sink
+    return made

@@ -59,13 +59,14 @@ class ConnectorSettings(BaseSettings):
 S = TypeVar("S", bound=ConnectorSettings)
 
 
-def make(kind: type[S], values: Mapping[str, Any] | None = None) -> S:
+def make(kind: type[S], values: Mapping[str, Any] | None = None, *, prefix: str | None = None) -> S:
     """Settings of that kind: `values`, then the environment; SettingsError in one sentence.
 
     Where values are given, .local/fieldline.env is not read: it is of the stack that runs here,
-    and the values are of another system.
+    and the values are of another system. `prefix` begins the variables' names, the kind's own
+    by default.
     """
-    prefix = str(kind.model_config.get("env_prefix", ""))
+    prefix = str(kind.model_config.get("env_prefix", "")) if prefix is None else prefix
     unknown = sorted(map(str, set(values or {}) - set(kind.model_fields)))
     if unknown:
         raise SettingsError(
@@ -73,7 +74,10 @@ def make(kind: type[S], values: Mapping[str, Any] | None = None) -> S:
             f"{', '.join(sorted(kind.model_fields))}."
         )
     try:
-        made = kind() if values is None else kind(_env_file=None, **dict(values))
+        source: dict[str, Any] = {"_env_prefix": prefix}
+        if values is not None:
+            source["_env_file"] = None
+        made = kind(**source, **dict(values or {}))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -115,14 +119,14 @@ def web_address(text: str, *, path: bool = True) -> str:
         raise ValueError("it is no web address, write https://host/path")
     if "@" in parts.netloc or set(text) & set("?#"):
         raise ValueError("it holds more than host, port and path: give credentials as settings")
-    if parts.scheme == "http" and not _stays_here(parts.hostname):
+    if parts.scheme == "http" and not stays_here(parts.hostname):
         raise ValueError("it is not encrypted: write https:// (http is for loopback only)")
     if not path and parts.path.strip("/"):
         raise ValueError("it has a path: give scheme, host and port only")
     return text.rstrip("/")
 
 
-def _stays_here(host: str | None) -> bool:
+def stays_here(host: str | None) -> bool:
     """Loopback, and names that no public server can have (RFC 6761, 6.2 and 6.3)."""
     return host in LOOPBACK or (host or "").endswith((".test", ".localhost"))
 

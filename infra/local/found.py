@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from connectors.base import Delivery
 from connectors.client import make_client
 from connectors.exchange import Exchange, converse
-from connectors.registry import make_connector, names
+from connectors.registry import has, make_connector
 from infra.local.part import StackError
 from pipeline.core.fates import Fate
 from pipeline.core.outcome import Found, LookUp
@@ -48,7 +48,7 @@ async def found(settings: Settings, books: Books, sink: str) -> tuple[int, int]:
 
 def others(books: Books, *known: str) -> list[str]:
     """Sinks of the run that have a connector and are not among the known ones."""
-    return [sink for sink in books.sinks if sink not in known and sink in names()]
+    return [sink for sink in books.sinks if sink not in known and has(sink)]
 
 
 def _delivery(event_id: str, sources: Mapping[str, tuple[str, int, int]]) -> Delivery:

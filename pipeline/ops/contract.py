@@ -17,10 +17,11 @@ What each connector asks of its system, call by call: which key it carries and w
 effect happens once, and what is done where nobody knows how a request ended. Written by
 `fieldline connectors contract` from the code; a test keeps it current.
 
-Everywhere: a request as a whole may last `request_s` (sinks.yaml, 20 s by default); what was
-certainly not taken is sent again after a wait that grows (or after the system's Retry-After);
-what may have been taken is *unknown*, never success. No redirect is followed, no host but the
-configured ones is spoken to, an answer is read up to 8 MiB.
+Everywhere: a phase of a request (connecting, writing, reading) may last `timeout_s` of the
+connector's settings, and the request as a whole `request_s` of sinks.yaml, 20 s each by default.
+What was certainly not taken is sent again after a wait that grows, or after the system's
+Retry-After. What may have been taken is *unknown*, never success. No redirect is followed, no
+host but the configured ones is spoken to, an answer is read up to 8 MiB.
 """
 _FOLLOWS = {
     Kind.REFUSED: "a person decides (DLQ)",

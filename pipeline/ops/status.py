@@ -13,7 +13,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from connectors import registry as connectors
-from connectors.settings import make
 from connectors.timeseries import config as timeseries
 from pipeline.core.breaker import Shared
 from pipeline.core.routing import sinks_of
@@ -130,8 +129,8 @@ def _targets(settings: Settings) -> dict[str, str]:
     found = {}
     for sink in sinks_of(load_routes(settings.routes_file)):
         with suppress(SettingsError):
-            system = connectors.system(sink)
-            found[system.title] = make(system.settings).url
+            title = connectors.system(sink).title
+            found[f"{title} ({sink})" if "-" in sink else title] = connectors.settings_of(sink).url
     return found
 
 
