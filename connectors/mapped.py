@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from connectors.base import Delivery
 from connectors.fields import OPEN, Field, Policy, payload
 from connectors.sources import Facts
 from pipeline.core.events import Action
-from pipeline.core.outcome import Rejected
+from pipeline.core.outcome import Delivered, Outcome, Rejected
 
 
 def mapped(
@@ -23,6 +24,19 @@ def mapped(
     """
     facts = facts_of(delivery)
     return facts if isinstance(facts, Rejected) else payload(fields, facts, policy)
+
+
+def in_order(deliveries: Sequence[Delivery], results: Mapping[str, Outcome]) -> Sequence[Outcome]:
+    """One outcome per delivery from those by key: a key's second delivery created nothing."""
+    outcomes: list[Outcome] = []
+    told: set[str] = set()
+    for one in deliveries:
+        result = results[one.key]
+        if one.key in told and isinstance(result, Delivered):
+            result = replace(result, created=False)
+        told.add(one.key)
+        outcomes.append(result)
+    return outcomes
 
 
 def facts_of(delivery: Delivery) -> Facts | Rejected:

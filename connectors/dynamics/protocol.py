@@ -29,6 +29,7 @@ from connectors.dynamics.mapping import case_of, quoted
 from connectors.dynamics.odata import Ask, Step, record_path
 from connectors.dynamics.session import TITLE, Session, meaning
 from connectors.fields import Policy
+from connectors.mapped import in_order
 from pipeline.core.events import Action
 from pipeline.core.outcome import (
     Delivered,
@@ -82,15 +83,7 @@ class DynamicsConnector:
             for one in left:
                 now.setdefault(one.event.entity, one)
             results |= yield from self._change(now, results)
-        outcomes: list[Outcome] = []
-        told: set[str] = set()
-        for one in deliveries:
-            result = results[one.key]
-            if one.key in told and isinstance(result, Delivered):
-                result = replace(result, created=False)
-            told.add(one.key)
-            outcomes.append(result)
-        return outcomes
+        return in_order(deliveries, results)
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
         """By alternate key. A change is there where the record shows it, or a later one."""

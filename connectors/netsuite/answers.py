@@ -70,7 +70,12 @@ QUERY = _row(
     "NetSuite help, Executing SuiteQL Queries Through REST Web Services",
     "check the record type, the names of custom fields and the role's right to SuiteAnalytics",
 )
-DUPLICATE = "IDEMPOTENCY_ERROR"
+DUPLICATE = _row(
+    Kind.RACED,
+    "same_job",
+    "IDEMPOTENCY_ERROR",
+    "NetSuite help, Using the Idempotency Key; its Location is followed to the earlier job",
+)
 NO_RECORD = _row(
     Kind.REFUSED,
     "no_record",

@@ -99,7 +99,7 @@ def job_of(reply: Reply) -> str | None:
     if isinstance(reply, httpx.TransportError):
         return None
     accepted = reply.status_code == httpx.codes.ACCEPTED
-    again = reply.status_code == httpx.codes.BAD_REQUEST and code_of(reply) == DUPLICATE
+    again = reply.status_code == httpx.codes.BAD_REQUEST and code_of(reply) == DUPLICATE.when
     if not accepted and not again:
         return None
     found = _JOB.search(reply.headers.get("location", "").partition("?")[0])

@@ -10,6 +10,7 @@ from connectors.auth import token_rows
 from connectors.base import Connector, Effect
 from connectors.netsuite.answers import (
     CODES,
+    DUPLICATE,
     IGNORED,
     NAME,
     NO_RECORD,
@@ -111,6 +112,7 @@ SYSTEM = System(
         IGNORED,
         UNREADABLE,
         RUNNING,
+        DUPLICATE,
         QUERY,
         NO_RECORD,
         *token_rows(NAME),

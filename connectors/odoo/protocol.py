@@ -8,11 +8,10 @@ may have been taken is sent again at once (connectors/odoo/records.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from connectors.base import Checked, Conversation, Delivery
 from connectors.fields import Policy
-from connectors.mapped import facts_of, mapped
+from connectors.mapped import facts_of, in_order, mapped
 from connectors.odoo.answers import NAME, Trouble, Value, words
 from connectors.odoo.changes import MESSAGES, Change, Changes
 from connectors.odoo.config import OdooSettings
@@ -22,7 +21,7 @@ from connectors.odoo.requests import COLUMNS, EQUIPMENTS, REQUESTS, Request, Req
 from connectors.odoo.rpc import Api
 from connectors.speech import Speech
 from pipeline.core.events import Action
-from pipeline.core.outcome import Delivered, Found, LookUp, NotFound, Outcome, Rejected, Retryable
+from pipeline.core.outcome import Found, LookUp, NotFound, Outcome, Rejected, Retryable
 
 TITLE = "Odoo"
 BATCH_SIZE = 50
@@ -70,15 +69,7 @@ class OdooConnector:
             results |= yield from self._requests.create(raised)
         if changed:
             results |= yield from self._changes.apply(tuple(changed.values()))
-        outcomes: list[Outcome] = []
-        told: set[str] = set()
-        for one in deliveries:
-            result = results[one.key]
-            if one.key in told and isinstance(result, Delivered):
-                result = replace(result, created=False)
-            told.add(one.key)
-            outcomes.append(result)
-        return outcomes
+        return in_order(deliveries, results)
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
         """By external id: the request itself, or the note that a change leaves on it."""

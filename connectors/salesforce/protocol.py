@@ -14,11 +14,11 @@ an event cannot be looked for, but its record can.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from connectors.answers import Kind
 from connectors.base import Checked, Conversation, Delivery
 from connectors.fields import Policy
+from connectors.mapped import in_order
 from connectors.salesforce.answers import (
     AMBIGUOUS,
     DUPLICATE,
@@ -97,15 +97,7 @@ class SalesforceConnector:
         if wanted:
             states = yield from self._read(wanted, "read")
             results.update((yield from self._rounds(wanted, states, raced=False)))
-        outcomes: list[Outcome] = []
-        told_of: set[str] = set()
-        for delivery in deliveries:
-            result = results[delivery.key]
-            if delivery.key in told_of and isinstance(result, Delivered):
-                result = replace(result, created=False)
-            told_of.add(delivery.key)
-            outcomes.append(result)
-        return outcomes
+        return in_order(deliveries, results)
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
         """Ask by key; one answer per delivery, in order.

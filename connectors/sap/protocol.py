@@ -10,7 +10,6 @@ by the ledger only. Updates and clears: connectors/sap/changes.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -19,6 +18,7 @@ import httpx
 from connectors.answers import text_of
 from connectors.base import Checked, Conversation, Delivery, Effect
 from connectors.fields import Policy
+from connectors.mapped import in_order
 from connectors.sap.answers import NAME, entity
 from connectors.sap.batch import Op
 from connectors.sap.changes import Changes
@@ -93,15 +93,7 @@ class SapConnector:
                 del changes[key]
         if changes:
             results |= yield from self._changes.apply(list(changes.values()))
-        outcomes: list[Outcome] = []
-        told: set[str] = set()
-        for one in deliveries:
-            result = results[one.key]
-            if one.key in told and isinstance(result, Delivered):
-                result = replace(result, created=False)
-            told.add(one.key)
-            outcomes.append(result)
-        return outcomes
+        return in_order(deliveries, results)
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
         """Ask SAP by reference; one answer per delivery, in order.

@@ -17,11 +17,12 @@ Updates and clears change the order of the event that raised it: connectors/tryt
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from connectors.base import Checked, Conversation, Delivery
 from connectors.fields import OPEN, Policy
+from connectors.mapped import in_order
 from connectors.tryton.answers import (
     Failure,
     trouble,
@@ -117,15 +118,7 @@ class TrytonConnector:
         leads = self._leads(d for d in deliveries if isinstance(results[d.key], Delivered))
         if leads:
             results.update((yield from self._sales.leads(leads)))
-        outcomes: list[Outcome] = []
-        told: set[str] = set()
-        for delivery in deliveries:
-            result = results[delivery.key]
-            if delivery.key in told and isinstance(result, Delivered):
-                result = replace(result, created=False)
-            told.add(delivery.key)
-            outcomes.append(result)
-        return outcomes
+        return in_order(deliveries, results)
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
         """Ask Tryton by key; one answer per delivery, in order.
