@@ -70,6 +70,13 @@ QUERY = _row(
     "NetSuite help, Executing SuiteQL Queries Through REST Web Services",
     "check the record type, the names of custom fields and the role's right to SuiteAnalytics",
 )
+NO_QUERY = _row(
+    Kind.BUSY,
+    "no_query",
+    "404 for a SuiteQL query",
+    "NetSuite help, Executing SuiteQL Queries Through REST Web Services",
+    "what is raised goes without it; check the address and the account's features",
+)
 DUPLICATE = _row(
     Kind.RACED,
     "same_job",

@@ -27,6 +27,7 @@ from connectors.netsuite.access import Access
 from connectors.netsuite.answers import (
     IGNORED,
     NAME,
+    NO_QUERY,
     NO_RECORD,
     RUNNING,
     UNREADABLE,
@@ -105,7 +106,9 @@ class NetsuiteConnector:
         held = yield from self._finish_jobs(keys)
         found = yield from self._find(keys - held.keys())
         if isinstance(found, Retryable):
-            held |= dict.fromkeys(keys - held.keys(), found)
+            # Without queries an upsert still finds by itself what is there.
+            goes = set(raised) if found.code == NO_QUERY.code else set[str]()
+            held |= dict.fromkeys(keys - held.keys() - goes, found)
             found = {}
         made: dict[str, Outcome] = {
             key: Delivered(target_id=found[key].id, created=False)

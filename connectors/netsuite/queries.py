@@ -15,7 +15,7 @@ import httpx
 from connectors.answers import Row, json_of, text_of
 from connectors.base import Conversation, Effect, Reply
 from connectors.netsuite.access import Access
-from connectors.netsuite.answers import QUERY, UNREADABLE, trouble
+from connectors.netsuite.answers import NO_QUERY, QUERY, UNREADABLE, trouble
 from connectors.netsuite.config import NetsuiteSettings
 from connectors.speech import Speech
 from pipeline.core.outcome import Retryable
@@ -109,8 +109,8 @@ def _page(reply: Reply) -> tuple[list[dict[str, Any]], bool] | Row:
     if isinstance(reply, httpx.TransportError) or not reply.is_success:
         row = trouble(reply)
         # The query is ours alone: an answer that refuses it blames no event.
-        refused = isinstance(reply, httpx.Response) and reply.status_code in {400, 404}
-        return QUERY if refused else row
+        status = reply.status_code if isinstance(reply, httpx.Response) else 0
+        return {400: QUERY, 404: NO_QUERY}.get(status, row)
     body = json_of(reply)
     rows = body.get("items") if isinstance(body, dict) else None
     more = body.get("hasMore") if isinstance(body, dict) else None

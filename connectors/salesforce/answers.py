@@ -108,6 +108,10 @@ _EXPIRED = _BY_CODE["INVALID_SESSION_ID"]
 NO_RECORD = _row(
     Kind.REFUSED, "no_record", "no record with that key", "read by SOQL", "it was not raised here"
 )
+NO_QUERY = _row(
+    *(Kind.BUSY, "no_query", "404 for a query", _REST, _CHECK),
+)
+"""What is raised goes without it: its upsert finds what is there by itself."""
 REFUSED = _row(Kind.REFUSED, "refused", "any other errorCode: every one says that it was not taken")
 FORBIDDEN = _row(Kind.BUSY, "forbidden", "403 with any other errorCode", _REST, _CHECK)
 THROTTLED = _row(Kind.BUSY, "too_many_requests", "429", "RFC 6585, 4; of a proxy")
@@ -126,7 +130,7 @@ BULK_UNPROCESSED = _row(
 )
 BULK_SILENT = _row(Kind.UNCLEAR, "bulk_silent", "in none of the three results", _BULK)
 OTHERS = (
-    *(NO_RECORD, REFUSED, FORBIDDEN, THROTTLED, SERVER_ERROR, UNCLEAR, INSTANCE),
+    *(NO_RECORD, NO_QUERY, REFUSED, FORBIDDEN, THROTTLED, SERVER_ERROR, UNCLEAR, INSTANCE),
     *(BULK_UNFINISHED, BULK_UNPROCESSED, BULK_SILENT),
 )
 _ROLLED_BACK = frozenset({"PROCESSING_HALTED", "ALL_OR_NONE_OPERATION_ROLLED_BACK"})

@@ -23,6 +23,7 @@ from connectors.salesforce.answers import (
     AMBIGUOUS,
     DUPLICATE,
     NAME,
+    NO_QUERY,
     NO_RECORD,
     Failure,
     again,
@@ -184,10 +185,11 @@ class SalesforceConnector:
             code = stuck.code if isinstance(stuck, Retryable | Unknown) else NAME
             why = "An earlier change of the same record has to go first."
             return Retryable(code=code, message=why, scope=Scope.SYSTEM)
-        if isinstance(state, Failure):
+        raises = one.action is Action.RAISE
+        if isinstance(state, Failure) and not (raises and state.row is NO_QUERY):
             return outcome(state)
-        if state is None:
-            if one.action is Action.RAISE:
+        if state is None or isinstance(state, Failure):
+            if raises:
                 return one, None, one.fields
             failure = told(NO_RECORD, f"key {one.entity}")
             final = one.action is Action.CLEAR

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +26,7 @@ from connectors.answers import Kind, json_of, text_of
 from connectors.base import Conversation, Effect, Reply
 from connectors.salesforce.answers import (
     AMBIGUOUS,
+    NO_QUERY,
     UNCLEAR,
     Failure,
     refused,
@@ -140,7 +141,9 @@ class Records:
         if isinstance(reply, Failure):
             return reply
         if not isinstance(reply, httpx.Response) or reply.status_code != httpx.codes.OK:
-            return self._session.failure(reply)
+            failure = self._session.failure(reply)
+            gone = isinstance(reply, httpx.Response) and reply.status_code == httpx.codes.NOT_FOUND
+            return replace(failure, row=NO_QUERY) if gone else failure
         body = json_of(reply)
         rows = body.get("records") if isinstance(body, dict) else None
         # Keys are unique, so all are on the first page; more of them is no answer to rely on.

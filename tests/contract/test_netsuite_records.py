@@ -44,6 +44,20 @@ def people_write(sandbox: Netsuite, told: BusinessEvent, **values: str) -> None:
     case_of(sandbox, told).values.update(values)
 
 
+async def test_without_queries_what_is_raised_goes_by_its_upsert_alone_and_a_change_waits(
+    place: Place,
+) -> None:
+    world, _ = place
+    world.far.faults({"path": "/suiteql", "status": 404, "times": None})
+    raised, update, _, _ = story()
+    [made] = await world.deliver(raised)
+    [change] = await world.deliver(update)
+    assert isinstance(made, Delivered), made
+    assert isinstance(change, Retryable)
+    assert change.code == "netsuite.no_query"
+    assert len(world.creates()) == 1
+
+
 # -- conflict rules
 
 

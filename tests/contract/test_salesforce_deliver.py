@@ -482,3 +482,19 @@ def test_an_unreadable_answer_to_an_event_is_unknown(
 ) -> None:
     [outcome], _ = talk([event()], READ, reply, platform_event=EVENT)
     assert isinstance(outcome, Unknown)
+
+
+async def test_without_queries_what_is_raised_goes_by_its_upsert_alone_and_a_change_waits(
+    there: Org,
+) -> None:
+    there.world.far.faults({"path": "/query", "status": 404, "times": None})
+    raised, update, _, _ = story()
+    [made] = await there.world.deliver(raised)
+    [again] = await there.world.deliver(raised)
+    [change] = await there.world.deliver(update)
+    assert isinstance(made, Delivered)
+    assert made.created
+    assert again == replace(made, created=False)
+    assert isinstance(change, Retryable)
+    assert change.code == "salesforce.no_query"
+    assert len(there.cases()) == 1

@@ -76,6 +76,7 @@ CASE = Case(
     ),
     unseen={
         "netsuite.no_record": "only of changes: the suite refuses one without its record",
+        "netsuite.no_query": "of a query: tests/contract/test_netsuite_records.py",
         "netsuite.same_job": "only a batch has a job: tests/contract/test_netsuite_batches.py",
         "netsuite.job_running": "only a batch has a job: tests/contract/test_netsuite_batches.py",
     },
