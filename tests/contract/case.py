@@ -93,6 +93,8 @@ class Case:
     """The far end is a real server, which takes long to start."""
     request_s: float = 0.8
     """How long a request may take, seconds: more where the far end is slow by nature."""
+    lanes: int = 4
+    """Conversations at once of one worker, as infra/config/sinks.yaml has it for the system."""
     prepare: Callable[[FarEnd], None] | None = None
     """Master data that the system has before the first event."""
 

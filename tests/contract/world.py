@@ -40,7 +40,14 @@ def policy_of(case: Case) -> SinkPolicy:
         settle_s=case.request_s + 0.1,
     )
     breaker = BreakerPolicy(open_s=0.05, cap_s=0.2)
-    return SinkPolicy(retry=retry, breaker=breaker, park_after_s=1000, retry_floor_per_s=1000)
+    return SinkPolicy(
+        retry=retry,
+        breaker=breaker,
+        park_after_s=1000,
+        retry_floor_per_s=1000,
+        lanes=case.lanes,
+        tenant_lanes=case.lanes,
+    )
 
 
 def key(name: str) -> str:

@@ -42,7 +42,8 @@ def server_of(sandbox: Sandbox) -> uvicorn.Server:
 
 def listen(port: int = 0) -> socket.socket:
     """A listening socket on the loopback address; port 0 takes a free one."""
-    sock = socket.socket()
+    # With its protocol named, for asyncio turns Nagle off only then: 40 ms a request.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", port))
     return sock

@@ -89,6 +89,7 @@ CASE = TrytonCase(
         "tryton.no_product": f"the identity map's own; {_REAL}",
     },
     drop_fields=("result",),
+    lanes=1,
     parts=True,
     request_s=2.0,
 )

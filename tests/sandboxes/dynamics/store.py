@@ -60,16 +60,24 @@ class Store:
         self._tickets = itertools.count(1)
         self.rows: dict[str, dict[str, Row]] = {name: {} for name in TABLES}
         self._effects: list[tuple[str, str, str, str, dict[str, Any]]] = []
+        self._before: list[tuple[str, str, Row | None]] = []
+        """Of this transaction: rows as they were before each change."""
+        self._keys: dict[tuple[str, str], tuple[int, dict[str, str]]] = {}
+        """By table and attribute: how many rows were looked through, and ids by key."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All of it, or nothing."""
-        before = copy.deepcopy(self.rows)
-        self._effects = []
+        self._effects, self._before = [], []
         try:
             yield
         except BaseException:
-            self.rows = before
+            for name, own, row in reversed(self._before):
+                if row is None:
+                    self.rows[name].pop(own, None)
+                else:
+                    self.rows[name][own] = row
+            self._keys.clear()
             raise
         for effect in self._effects:
             self._note(*effect)
@@ -89,8 +97,17 @@ class Store:
         if BREAKS & set(value):
             raise RefusedError("0x80060888", "Bad Request - Error in query syntax.")
         low = value.lower()
-        rows = self.rows[table.name].values()
-        return next((r for r in rows if str(r.get(attribute) or "").lower() == low), None)
+        rows = self.rows[table.name]
+        seen, ids = self._keys.get((table.name, attribute), (-1, {}))
+        if seen != len(rows):
+            ids = {str(row.get(attribute) or "").lower(): own for own, row in rows.items()}
+            self._keys[table.name, attribute] = (len(rows), ids)
+        return rows.get(ids.get(low, ""))
+
+    def _touch(self, table: Table, own: str) -> None:
+        """Remember a row as it is, for the transaction may fail."""
+        row = self.rows[table.name].get(own)
+        self._before.append((table.name, own, copy.deepcopy(row)))
 
     # -- changing
 
@@ -116,7 +133,13 @@ class Store:
         elif "statecode" in table.columns:
             row |= {"statecode": 0, "statuscode": 1}
         row |= {table.id: own, "@odata.etag": self._etag()}
+        self._touch(table, own)
         self.rows[table.name][own] = row
+        for key in table.keys:
+            seen, ids = self._keys.get((table.name, key), (-1, {}))
+            if seen == len(self.rows[table.name]) - 1:
+                ids[str(row.get(key) or "").lower()] = own
+                self._keys[table.name, key] = (seen + 1, ids)
         self._told("create", table, row, given)
         return row
 
@@ -128,14 +151,19 @@ class Store:
         changed.pop(table.id, None)
         op = self._state(table, row, changed) if "statecode" in table.columns else "update"
         before = dict(row)
+        self._touch(table, row[table.id])
         row |= changed
+        if any(changed.get(key, row.get(key)) != before.get(key) for key in table.keys):
+            self._keys.clear()
         if row != before:
             row["@odata.etag"] = self._etag()
             self._told(op, table, row, given)
 
     def delete(self, table: Table, row: Row) -> None:
         """Take a row away."""
+        self._touch(table, row[table.id])
         del self.rows[table.name][row[table.id]]
+        self._keys.clear()
         self._told("delete", table, row, {})
 
     def close_incident(self, given: Mapping[str, Any]) -> None:
@@ -154,6 +182,7 @@ class Store:
         status = 5 if status == -1 else status
         if status not in STATUS_OF_STATE[1]:
             raise RefusedError("0x80048408", f"{status} is not a valid status code for Resolved.")
+        self._touch(table, row[table.id])
         row |= {"statecode": 1, "statuscode": status, "@odata.etag": self._etag()}
         self.create(TABLES["incidentresolution"], told, {})
         self._told("close", table, row, told)
