@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 def send(
+    context: typer.Context,
     connector: Annotated[str, typer.Option("--connector", help="Name: see connectors list.")],
     *,
     url: Url = None,
@@ -57,8 +58,7 @@ def send(
     from pipeline.ops import send_file, sink_policies  # noqa: PLC0415 - as above
     from pipeline.state.registry import load_registry  # noqa: PLC0415 - as above
 
-    # What the engine would log is told in the table.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    _hush(context)
     settings = load()
     values = values_of(url, config)
     policy, mapping = sink_policies.of(settings, connector)
@@ -94,6 +94,14 @@ def send(
         _show([one.as_json() for one in told])
     if any(one.came not in {ops.Came.DELIVERED, ops.Came.SUPERSEDED} for one in told):
         raise typer.Exit(1)
+
+
+def _hush(context: typer.Context) -> None:
+    """What the engine would log is told in the table; as long as the command lasts."""
+    before = structlog.get_config()
+    quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=quiet)
+    context.call_on_close(lambda: structlog.configure(**before))
 
 
 def values_of(url: str | None, config: Path | None) -> dict[str, Any]:
