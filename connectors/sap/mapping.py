@@ -274,6 +274,19 @@ def to_change(one: Delivery, policy: Policy, priorities: Mapping[str, str]) -> C
     )
 
 
+def sought(one: Delivery) -> Change:
+    """What a look-up needs of an update or a clear: nothing of its device, and no words."""
+    mark = reference(one.key)
+    return Change(
+        key=one.key,
+        reference=reference(one.event.entity),
+        mark=mark,
+        line=f"[FL-{mark}]",
+        priority="",
+        clears=one.event.action is Action.CLEAR,
+    )
+
+
 def date_literal(value: str) -> str:
     """A date of JSON as it stands in a URL: datetime'…'; '' where it is none (masked, say)."""
     found = _JSON_DATE.fullmatch(value)

@@ -28,6 +28,7 @@ from connectors.sap.mapping import (
     Change,
     reference,
     request_id,
+    sought,
     to_change,
     to_notification,
     to_order,
@@ -103,11 +104,7 @@ class SapConnector:
         """
         answers: dict[str, LookUp] = {}
         raised = {one.key: reference(one.key) for one in deliveries if _raises(one)}
-        changes = [
-            made
-            for one in deliveries
-            if not _raises(one) and isinstance(made := self._mapped(one), Change)
-        ]
+        changes = [sought(one) for one in deliveries if not _raises(one)]
         if raised:
             answers |= yield from self._look_up_raised(raised)
         if changes:

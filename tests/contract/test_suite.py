@@ -557,6 +557,20 @@ async def test_a_change_is_looked_up_by_itself(world: World) -> None:
     assert isinstance(after, Found)
 
 
+async def test_what_was_made_is_found_by_one_who_knows_its_ids_only(world: World) -> None:
+    """The reconciler has neither the device's row nor the event's words."""
+    if lacking(world, Trait.LOOK_UP) or Trait.CLOSE in world.case.lacks:
+        return
+    raised, update, clear = story(reopened=False)
+    await world.run([raised, update, clear])
+    connector = world.connector()
+    for one in (raised, clear):
+        bare = replace(world.delivery(replace(one, summary="", snapshot=())), record=None)
+        exchange = await world.hold(connector.look_up([bare]))
+        assert exchange.result is not None, exchange.bug
+        assert isinstance(exchange.result[0], Found), (one.action, exchange.result)
+
+
 # -- what it says of itself
 
 

@@ -96,11 +96,7 @@ async def items(settings: Settings) -> dict[str, Item]:
 
 
 async def opened(settings: Settings, kind: Kind, state: State = State.OPEN) -> Item | None:
-    found = [
-        i
-        for i in (await items(settings)).values()
-        if i.finding.kind is kind and i.finding.sink in {"tryton", ""}
-    ]
+    found = [i for i in (await items(settings)).values() if i.finding.kind is kind]
     return found[-1] if found and found[-1].state is state else None
 
 
