@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -48,7 +49,13 @@ class MapSpec:
     conflict: str
 
 
-Make = Callable[[ConnectorSettings, Policy, Callable[[], float]], Connector]
+Make = Callable[[Any, Policy, Callable[[], float]], Connector]
+"""(settings of the system's own kind, policy, clock) → connector; most are the class itself."""
+
+
+def reads(step: str, request: str) -> CallSpec:
+    """A request that only reads, and so may be repeated."""
+    return CallSpec(step=step, request=request, effect=Effect.READ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +76,7 @@ class System:
     calls: Sequence[CallSpec]
     answers: Sequence[Row]
     unsure: Sequence[str] = ()
-    mounts: Callable[[ConnectorSettings], Mapping[str, httpx.AsyncBaseTransport]] = field(
-        default=lambda _: {}
-    )
+    mounts: Callable[[Any], Mapping[str, httpx.AsyncBaseTransport]] = field(default=lambda _: {})
 
 
-__all__ = ["OPEN", "CallSpec", "MapSpec", "Policy", "System"]
+__all__ = ["OPEN", "CallSpec", "MapSpec", "Policy", "System", "reads"]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 from connectors.answers import transport_rows
 from connectors.auth import token_rows
-from connectors.base import Connector, Effect
+from connectors.base import Effect
 from connectors.dms.answers import (
     BROKEN,
     CHECKED_OUT,
@@ -21,17 +18,12 @@ from connectors.dms.answers import (
 from connectors.dms.config import DmsSettings
 from connectors.dms.mapping import OCCURRED, PROPERTIES, REPORT_FIELDS, SNAPSHOT_FIELDS
 from connectors.dms.protocol import DmsConnector
-from connectors.settings import ConnectorSettings
-from connectors.system import CallSpec, MapSpec, Policy, System
+from connectors.system import CallSpec, MapSpec, System, reads
 
 _KEY = "the raising event's id, in the document's name and in fieldline:key"
 _AGAIN = "sent again at once: names are unique in a folder"
 _CONFLICT = "versions are only added; an older event never comes after a newer one"
 _WRITE = Effect.KEYED_WRITE
-
-
-def _make(settings: ConnectorSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
-    return DmsConnector(cast("DmsSettings", settings), policy, clock)
 
 
 def _write(step: str, request: str, once: str, unknown: str = _AGAIN, key: str = _KEY) -> CallSpec:
@@ -42,7 +34,7 @@ SYSTEM = System(
     name=NAME,
     title="Document management (CMIS 1.1, WebDAV)",
     settings=DmsSettings,
-    make=_make,
+    make=DmsConnector,
     objects={
         "service report": MapSpec(
             canonical="Document", fields=REPORT_FIELDS, owner="Fieldline", conflict=_CONFLICT
@@ -81,13 +73,9 @@ SYSTEM = System(
             "a working copy is checked in once: objectNotFound the second time",
             "read again: fieldline:version tells whether it was taken",
         ),
-        CallSpec(step="read", request="GET {root}{path}, or PROPFIND", effect=Effect.READ),
-        CallSpec(step="service", request="GET {url}", effect=Effect.READ),
-        CallSpec(
-            step="check_type",
-            request="GET {repository}?cmisselector=typeDefinition",
-            effect=Effect.READ,
-        ),
+        reads("read", "GET {root}{path}, or PROPFIND"),
+        reads("service", "GET {url}"),
+        reads("check_type", "GET {repository}?cmisselector=typeDefinition"),
         _write("put", "PUT {url}{path}, If-None-Match: *", "412 the second time"),
         _write("properties", "PROPPATCH {url}{path}", "sets plain values, with If-Match"),
         _write(
@@ -96,8 +84,8 @@ SYSTEM = System(
             "405 the second time",
             key="the tenant, as the collection's name",
         ),
-        CallSpec(step="options", request="OPTIONS {url}", effect=Effect.READ),
-        CallSpec(step="token", request="POST {token_url}", effect=Effect.READ),
+        reads("options", "OPTIONS {url}"),
+        reads("token", "POST {token_url}"),
     ),
     answers=(
         *EXCEPTIONS,

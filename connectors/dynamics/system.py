@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 from connectors.answers import transport_rows
 from connectors.auth import token_rows
-from connectors.base import Connector, Effect
+from connectors.base import Effect
 from connectors.dynamics.answers import BROKEN, CODES, NAME, NO_RECORD, STATUSES
 from connectors.dynamics.config import DynamicsSettings
 from connectors.dynamics.mapping import (
@@ -20,19 +17,13 @@ from connectors.dynamics.mapping import (
     RESOLUTION,
 )
 from connectors.dynamics.protocol import DynamicsConnector
-from connectors.settings import ConnectorSettings
-from connectors.system import CallSpec, MapSpec, Policy, System
-
-
-def _make(settings: ConnectorSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
-    return DynamicsConnector(cast("DynamicsSettings", settings), policy, clock)
-
+from connectors.system import CallSpec, MapSpec, System, reads
 
 SYSTEM = System(
     name=NAME,
     title="Dynamics 365 (Dataverse)",
     settings=DynamicsSettings,
-    make=_make,
+    make=DynamicsConnector,
     objects={
         "incident": MapSpec(
             canonical="ServiceOrder",
@@ -76,14 +67,10 @@ SYSTEM = System(
             once="the record's ETag, all or nothing: 412 the second time",
             unknown="read again, and sent again where the record does not show it",
         ),
-        CallSpec(
-            step="find",
-            request="GET /{entity_set}({key_attribute}='…')",
-            effect=Effect.READ,
-        ),
-        CallSpec(step="token", request="POST {token_url}", effect=Effect.READ),
-        CallSpec(step="who_am_i", request="GET /WhoAmI", effect=Effect.READ),
-        CallSpec(step="check_key", request="GET /EntityDefinitions", effect=Effect.READ),
+        reads("find", "GET /{entity_set}({key_attribute}='…')"),
+        reads("token", "POST {token_url}"),
+        reads("who_am_i", "GET /WhoAmI"),
+        reads("check_key", "GET /EntityDefinitions"),
     ),
     answers=(*CODES, *STATUSES, NO_RECORD, BROKEN, *token_rows(NAME), *transport_rows(NAME)),
     unsure=(

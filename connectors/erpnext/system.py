@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 from connectors.answers import transport_rows
-from connectors.base import Connector, Effect
+from connectors.base import Effect
 from connectors.erpnext.answers import BROKEN, NAME, STATUSES, TYPES
 from connectors.erpnext.config import ErpnextSettings
 from connectors.erpnext.mapping import CHANGE, COMMENT, ISSUE
 from connectors.erpnext.protocol import TITLE, ErpnextConnector
-from connectors.settings import ConnectorSettings
-from connectors.system import CallSpec, MapSpec, Policy, System
+from connectors.system import CallSpec, MapSpec, System, reads
 
 _KEY = "the event's id with FL- before it, as the document's name (__newname)"
 _AGAIN = "sent again at once: the name is unique"
-
-
-def _make(settings: ConnectorSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
-    return ErpnextConnector(cast("ErpnextSettings", settings), policy, clock)
 
 
 SYSTEM = System(
     name=NAME,
     title=TITLE,
     settings=ErpnextSettings,
-    make=_make,
+    make=ErpnextConnector,
     objects={
         "Issue": MapSpec(
             canonical="ServiceOrder",
@@ -72,16 +64,10 @@ SYSTEM = System(
             once="name is unique: 409 DuplicateEntryError the second time",
             unknown=_AGAIN,
         ),
-        CallSpec(
-            step="look_for_change", request="GET /api/resource/Comment/{name}", effect=Effect.READ
-        ),
-        CallSpec(step="look_up", request="GET /api/resource/{doctype}/{name}", effect=Effect.READ),
-        CallSpec(
-            step="check_user",
-            request="GET /api/method/frappe.auth.get_logged_user",
-            effect=Effect.READ,
-        ),
-        CallSpec(step="check_doctype", request="GET /api/resource/{doctype}", effect=Effect.READ),
+        reads("look_for_change", "GET /api/resource/Comment/{name}"),
+        reads("look_up", "GET /api/resource/{doctype}/{name}"),
+        reads("check_user", "GET /api/method/frappe.auth.get_logged_user"),
+        reads("check_doctype", "GET /api/resource/{doctype}"),
     ),
     answers=(*TYPES, *STATUSES, BROKEN, *transport_rows(NAME)),
     unsure=("whether a later frappe still takes __newname in /api/resource: read in its source",),

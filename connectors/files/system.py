@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Mapping
 
 import httpx
 
 from connectors.answers import transport_rows
-from connectors.base import Connector, Effect
+from connectors.base import Effect
 from connectors.files.answers import NAME, ROWS
 from connectors.files.config import FilesSettings
 from connectors.files.mapping import ROW
 from connectors.files.protocol import FilesConnector
 from connectors.files.sftp import SftpTransport
-from connectors.settings import ConnectorSettings
-from connectors.system import CallSpec, MapSpec, Policy, System
+from connectors.system import CallSpec, MapSpec, System, reads
 
 _BEFORE = "nothing: only a manifest counts, so it is written again"
 
 
-def _make(settings: ConnectorSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
-    return FilesConnector(cast("FilesSettings", settings), policy, clock)
-
-
-def _mounts(settings: ConnectorSettings) -> Mapping[str, httpx.AsyncBaseTransport]:
-    told = cast("FilesSettings", settings)
-    return {"sftp://": SftpTransport(told)} if told.is_sftp else {}
+def _mounts(settings: FilesSettings) -> Mapping[str, httpx.AsyncBaseTransport]:
+    return {"sftp://": SftpTransport(settings)} if settings.is_sftp else {}
 
 
 SYSTEM = System(
     name=NAME,
     title="File batch (SFTP, S3)",
     settings=FilesSettings,
-    make=_make,
+    make=FilesConnector,
     objects={
         "row": MapSpec(
             canonical="ServiceOrder",
@@ -67,17 +60,11 @@ SYSTEM = System(
             once="If-None-Match: *; keys whose mark names a written manifest are not sent again",
             unknown="each key is looked up: its mark, then the manifest that it names",
         ),
-        CallSpec(
-            step="look_up",
-            request="GET keys/{key}.json, GET manifests/{day}/{name}.json",
-            effect=Effect.READ,
+        reads("look_up", "GET keys/{key}.json, GET manifests/{day}/{name}.json"),
+        reads(
+            "look_for_record", "GET keys/{key of the raise}.json, GET manifests/{day}/{name}.json"
         ),
-        CallSpec(
-            step="look_for_record",
-            request="GET keys/{key of the raise}.json, GET manifests/{day}/{name}.json",
-            effect=Effect.READ,
-        ),
-        CallSpec(step="check", request="HEAD the folder or bucket", effect=Effect.READ),
+        reads("check", "HEAD the folder or bucket"),
     ),
     answers=(*ROWS, *transport_rows(NAME)),
     unsure=(

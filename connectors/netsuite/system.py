@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 from connectors.answers import transport_rows
 from connectors.auth import token_rows
-from connectors.base import Connector, Effect
+from connectors.base import Effect
 from connectors.netsuite.answers import (
     CODES,
     DUPLICATE,
@@ -24,8 +21,7 @@ from connectors.netsuite.answers import (
 from connectors.netsuite.config import NetsuiteSettings
 from connectors.netsuite.mapping import Names, case_fields, change_fields
 from connectors.netsuite.protocol import TITLE, NetsuiteConnector
-from connectors.settings import ConnectorSettings
-from connectors.system import CallSpec, MapSpec, Policy, System
+from connectors.system import CallSpec, MapSpec, System, reads
 
 UNSURE = (
     "CONCURRENCY_LIMIT_EXCEEDED (429) and its missing Retry-After: third parties only.",
@@ -44,19 +40,11 @@ _KEY = "the event's id, as external id in the path"
 _AGAIN = "looked up and sent again at once: an external id is unique within its record type"
 
 
-def _make(settings: ConnectorSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
-    return NetsuiteConnector(cast("NetsuiteSettings", settings), policy, clock)
-
-
-def _read(step: str, request: str) -> CallSpec:
-    return CallSpec(step=step, request=request, effect=Effect.READ)
-
-
 SYSTEM = System(
     name=NAME,
     title=TITLE,
     settings=NetsuiteSettings,
-    make=_make,
+    make=NetsuiteConnector,
     objects={
         "supportCase": MapSpec(
             canonical="ServiceOrder",
@@ -74,8 +62,8 @@ SYSTEM = System(
         ),
     },
     calls=(
-        _read("token", "POST /services/rest/auth/oauth2/v1/token"),
-        _read("look_up", "POST /services/rest/query/v1/suiteql"),
+        reads("token", "POST /services/rest/auth/oauth2/v1/token"),
+        reads("look_up", "POST /services/rest/query/v1/suiteql"),
         CallSpec(
             step="create",
             request="PUT /services/rest/record/v1/{type}/eid:{key}",
@@ -93,7 +81,7 @@ SYSTEM = System(
             once="upsert by external id; the same batch again is answered with the earlier job",
             unknown="the job is followed to its end, then each record is looked up",
         ),
-        _read("job", "GET /services/rest/async/v1/job/{id}"),
+        reads("job", "GET /services/rest/async/v1/job/{id}"),
         CallSpec(
             step="change",
             request="PATCH /services/rest/record/v1/{type}/{id}",
@@ -102,9 +90,9 @@ SYSTEM = System(
             once="sets plain values; skipped where the record's version is as new",
             unknown=_AGAIN,
         ),
-        _read("check_query", "POST /services/rest/query/v1/suiteql"),
-        _read("check_fields", "GET /services/rest/record/v1/metadata-catalog/{type}"),
-        _read("check_limits", "GET /services/rest/system/v1/governanceLimits"),
+        reads("check_query", "POST /services/rest/query/v1/suiteql"),
+        reads("check_fields", "GET /services/rest/record/v1/metadata-catalog/{type}"),
+        reads("check_limits", "GET /services/rest/system/v1/governanceLimits"),
     ),
     answers=(
         *CODES,

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 from connectors.answers import transport_rows
-from connectors.base import Connector, Effect
-from connectors.fields import Policy
+from connectors.base import Effect
 from connectors.odoo.answers import NAME, ROWS
 from connectors.odoo.changes import MESSAGES
 from connectors.odoo.config import OdooSettings
 from connectors.odoo.mapping import CHANGE, EQUIPMENT, NOTE, REQUEST
 from connectors.odoo.protocol import TITLE, OdooConnector
 from connectors.odoo.requests import EQUIPMENTS, REQUESTS
-from connectors.settings import ConnectorSettings
-from connectors.system import CallSpec, MapSpec, System
+from connectors.system import CallSpec, MapSpec, System, reads
 
 _ONCE = "module and name are unique in ir.model.data; what is there is left as it is"
 _AGAIN = "sent again at once: the external id keeps it to one"
-
-
-def _make(settings: ConnectorSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
-    return OdooConnector(cast("OdooSettings", settings), policy, clock)
 
 
 def _load(step: str, model: str, key: str, once: str = _ONCE) -> CallSpec:
@@ -37,14 +28,14 @@ def _load(step: str, model: str, key: str, once: str = _ONCE) -> CallSpec:
 
 
 def _read(step: str, model: str, method: str) -> CallSpec:
-    return CallSpec(step=step, request=f"POST /json/2/{model}/{method}", effect=Effect.READ)
+    return reads(step, f"POST /json/2/{model}/{method}")
 
 
 SYSTEM = System(
     name=NAME,
     title=TITLE,
     settings=OdooSettings,
-    make=_make,
+    make=OdooConnector,
     objects={
         REQUESTS: MapSpec(
             canonical="ServiceOrder",
@@ -79,7 +70,7 @@ SYSTEM = System(
             "the raising event's id",
             "sets plain values; skipped where the change's note is there",
         ),
-        CallSpec(step="login", request="POST /jsonrpc, common.login", effect=Effect.READ),
+        reads("login", "POST /jsonrpc, common.login"),
         _read("look_up", "ir.model.data", "search_read"),
         *(
             _read(f"{step}_again", "ir.model.data", "search_read")

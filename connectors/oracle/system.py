@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 from connectors.answers import transport_rows
 from connectors.auth import token_rows
-from connectors.base import Connector, Effect
+from connectors.base import Effect
 from connectors.oracle.answers import MISSING, NAME, NO_RECORD, QUERY, STATUSES, UNREADABLE
 from connectors.oracle.config import OracleSettings
 from connectors.oracle.mapping import CHANGE, MAPPED_ASSET, ORDER
 from connectors.oracle.protocol import TITLE, OracleConnector
-from connectors.settings import ConnectorSettings
-from connectors.system import CallSpec, MapSpec, Policy, System
+from connectors.system import CallSpec, MapSpec, System, reads
 
 UNSURE = (
     "Which fields Upsert-Mode: true matches for work orders: not documented, so off by default.",
@@ -34,10 +30,6 @@ _UNKNOWN = "looked up twice by the reference, then sent again where it is not th
 _AGAIN = "sent again at once"
 
 
-def _make(settings: ConnectorSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
-    return OracleConnector(cast("OracleSettings", settings), policy, clock)
-
-
 def _write(step: str, request: str, *, keyed: bool = False, key: str = _KEY) -> CallSpec:
     return CallSpec(
         step=step,
@@ -55,7 +47,7 @@ SYSTEM = System(
     name=NAME,
     title=TITLE,
     settings=OracleSettings,
-    make=_make,
+    make=OracleConnector,
     objects={
         "maintenanceWorkOrders": MapSpec(
             canonical="ServiceOrder",
@@ -73,9 +65,9 @@ SYSTEM = System(
         ),
     },
     calls=(
-        CallSpec(step="token", request="POST {token_url}", effect=Effect.READ),
-        CallSpec(step="look_up", request=f"GET {_ORDERS}?q=", effect=Effect.READ),
-        CallSpec(step="check", request=f"GET {_ORDERS}?q=", effect=Effect.READ),
+        reads("token", "POST {token_url}"),
+        reads("look_up", f"GET {_ORDERS}?q="),
+        reads("check", f"GET {_ORDERS}?q="),
         _write("create", f"POST {_ORDERS}"),
         _write("create_batch", f"POST {_BASE}, parts"),
         _write(

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 from connectors.answers import transport_rows
 from connectors.auth import token_rows
-from connectors.base import Connector, Effect
+from connectors.base import Effect
 from connectors.salesforce.answers import CODES, NAME, OTHERS, TITLE
 from connectors.salesforce.config import SalesforceSettings
 from connectors.salesforce.mapping import message_fields, record_fields
 from connectors.salesforce.protocol import SalesforceConnector
-from connectors.settings import ConnectorSettings
-from connectors.system import CallSpec, MapSpec, Policy, System
+from connectors.system import CallSpec, MapSpec, System, reads
 
 _DATA = "/services/data/vXX.0"
 _ONCE = "the field is External ID and Unique, and only keys that a query did not find are sent"
 _AGAIN = "sent again at once: what is there by then is found and left alone"
 _NOTHING_YET = "nothing is taken before UploadComplete: a job left open does nothing"
-
-
-def _read(step: str, request: str) -> CallSpec:
-    return CallSpec(step=step, request=request, effect=Effect.READ)
 
 
 def _keyed(step: str, request: str, key: str, once: str) -> CallSpec:
@@ -35,11 +27,11 @@ _QUERY = f"GET {_DATA}/query/?q=SELECT … WHERE {{external_id_field}} IN (…)"
 _JOB = f"{_DATA}/jobs/ingest/{{job}}"
 _COLUMN = "the external id field, a column of the CSV"
 CALLS = (
-    _read("token", "POST /services/oauth2/token"),
-    _read("read", _QUERY),
-    _read("read_again", _QUERY),
-    _read("read_upserted", _QUERY),
-    _read("look_up", _QUERY),
+    reads("token", "POST /services/oauth2/token"),
+    reads("read", _QUERY),
+    reads("read_again", _QUERY),
+    reads("read_upserted", _QUERY),
+    reads("look_up", _QUERY),
     _keyed(
         "upsert",
         f"PATCH {_DATA}/sobjects/{{object}}/{{external_id_field}}/{{key}}",
@@ -70,14 +62,14 @@ CALLS = (
     _keyed("bulk_upload", f"PUT {_JOB}/batches", _COLUMN, _NOTHING_YET),
     _keyed("bulk_start", f"PATCH {_JOB} UploadComplete", _COLUMN, _ONCE),
     _keyed("bulk_abort", f"PATCH {_JOB} Aborted", _COLUMN, "it only ends what goes on"),
-    _read("bulk_poll", f"GET {_JOB}"),
-    _read("bulk_successful", f"GET {_JOB}/successfulResults/"),
-    _read("bulk_failed", f"GET {_JOB}/failedResults/"),
-    _read("bulk_unprocessed", f"GET {_JOB}/unprocessedrecords/"),
-    _read("check_versions", "GET /services/data/"),
-    _read("check_object", f"GET {_DATA}/sobjects/{{object}}/describe"),
-    _read("check_event", f"GET {_DATA}/sobjects/{{platform_event}}/describe"),
-    _read("check_limits", f"GET {_DATA}/limits/"),
+    reads("bulk_poll", f"GET {_JOB}"),
+    reads("bulk_successful", f"GET {_JOB}/successfulResults/"),
+    reads("bulk_failed", f"GET {_JOB}/failedResults/"),
+    reads("bulk_unprocessed", f"GET {_JOB}/unprocessedrecords/"),
+    reads("check_versions", "GET /services/data/"),
+    reads("check_object", f"GET {_DATA}/sobjects/{{object}}/describe"),
+    reads("check_event", f"GET {_DATA}/sobjects/{{platform_event}}/describe"),
+    reads("check_limits", f"GET {_DATA}/limits/"),
 )
 _SHOWN = SalesforceSettings.model_construct(
     object="Case",
@@ -88,15 +80,11 @@ _SHOWN = SalesforceSettings.model_construct(
 """The defaults, and examples for what is left out by default."""
 
 
-def _make(settings: ConnectorSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
-    return SalesforceConnector(cast("SalesforceSettings", settings), policy, clock)
-
-
 SYSTEM = System(
     name=NAME,
     title=TITLE,
     settings=SalesforceSettings,
-    make=_make,
+    make=SalesforceConnector,
     objects={
         "Case": MapSpec(
             canonical="ServiceOrder",

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 from connectors.answers import transport_rows
 from connectors.auth import token_rows
-from connectors.base import Connector, Effect
+from connectors.base import Effect
 from connectors.sap.answers import NAME, TABLE
 from connectors.sap.config import SapSettings
 from connectors.sap.mapping import change_fields, order_fields, raise_fields
 from connectors.sap.protocol import SapConnector
-from connectors.settings import ConnectorSettings
-from connectors.system import CallSpec, MapSpec, Policy, System
+from connectors.system import CallSpec, MapSpec, System, reads
 
 _ROOT = "/sap/opu/odata/sap/API_MAINTNOTIFICATION"
 _ORDERS = "/sap/opu/odata/sap/API_MAINTENANCEORDER;v=0002"
@@ -23,14 +19,6 @@ _FIRST = "looked for by $filter before; the ledger keeps two workers apart"
 _LOOK = "looked up by $filter, twice, before it is sent again"
 _ETAG = "If-Match with the ETag of what was read; skipped where its mark or state is there"
 _AGAIN = "read again: what is there already is not written again"
-
-
-def _make(settings: ConnectorSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
-    return SapConnector(cast("SapSettings", settings), policy, clock)
-
-
-def _read(step: str, request: str) -> CallSpec:
-    return CallSpec(step=step, request=request, effect=Effect.READ)
 
 
 def _write(step: str, request: str, key: str = _KEY) -> CallSpec:
@@ -59,7 +47,7 @@ SYSTEM = System(
     name=NAME,
     title="SAP S/4HANA",
     settings=SapSettings,
-    make=_make,
+    make=SapConnector,
     objects={
         "MaintenanceNotification": MapSpec(
             canonical="ServiceOrder",
@@ -83,22 +71,22 @@ SYSTEM = System(
         ),
     },
     calls=(
-        _read("token", "POST /sap/bc/sec/oauth2/token"),
-        _read("csrf", "HEAD or GET the service's root, x-csrf-token: Fetch"),
-        _read("find", f"GET {_ROOT}/MaintenanceNotification?$filter=…"),
-        _read("read", f"GET {_ROOT}/MaintenanceNotification('…')"),
-        _read("read_batch", f"POST {_ROOT}/$batch with reads only"),
+        reads("token", "POST /sap/bc/sec/oauth2/token"),
+        reads("csrf", "HEAD or GET the service's root, x-csrf-token: Fetch"),
+        reads("find", f"GET {_ROOT}/MaintenanceNotification?$filter=…"),
+        reads("read", f"GET {_ROOT}/MaintenanceNotification('…')"),
+        reads("read_batch", f"POST {_ROOT}/$batch with reads only"),
         _write("create", f"POST {_ROOT}/MaintenanceNotification"),
         _write("create_batch", f"POST {_ROOT}/$batch, a change set for each"),
         _change("update", f"PATCH {_ROOT}/MaintenanceNotification('…')"),
         _change("complete", f"POST {_ROOT}/CompleteMaintNotification?…"),
         _change("reopen", f"POST {_ROOT}/SetMaintNotifToInProcess?…"),
         _change("change_batch", f"POST {_ROOT}/$batch, a change set for each"),
-        _read("find_order", f"GET {_ORDERS}/MaintenanceOrder?$filter=…"),
+        reads("find_order", f"GET {_ORDERS}/MaintenanceOrder?$filter=…"),
         _write("create_order", f"POST {_ORDERS}/MaintenanceOrder", _ORDER_KEY),
         _write("create_orders", f"POST {_ORDERS}/$batch, a change set for each", _ORDER_KEY),
-        _read("check_metadata", f"GET {_ROOT}/$metadata"),
-        _read("check_search", f"GET {_ROOT}/MaintenanceNotification?$top=1"),
+        reads("check_metadata", f"GET {_ROOT}/$metadata"),
+        reads("check_search", f"GET {_ROOT}/MaintenanceNotification?$top=1"),
     ),
     answers=(*TABLE, *token_rows(NAME), *transport_rows(NAME)),
     unsure=(
@@ -112,5 +100,5 @@ SYSTEM = System(
         "the format of RepeatabilityCreation",
         "that times of day are taken as UTC (NotificationTimeZone of the user)",
     ),
-    mounts=lambda settings: cast("SapSettings", settings).mounts(),
+    mounts=SapSettings.mounts,
 )

@@ -11,6 +11,7 @@ With the extension `timescaledb` in the database the table becomes a hypertable 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import ssl
 from typing import Any
@@ -108,13 +109,12 @@ class PostgresStore:
             ssl=False if told.here else ssl.create_default_context(cafile=told.ca_file),
             server_settings={"application_name": "fieldline-timeseries"},
         )
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(made.terminate)
             if told.create_table:
                 await made.execute(table_of(told.table))
             await made.execute(_STAGE)
-        except BaseException:
-            made.terminate()
-            raise
+            undo.pop_all()
         return made
 
     async def _classified(self, error: asyncpg.PostgresError) -> Refuse | Retry:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 from connectors.base import Connector, Effect
 from connectors.fields import Policy
-from connectors.settings import ConnectorSettings
-from connectors.system import CallSpec, MapSpec, System
+from connectors.system import CallSpec, MapSpec, System, reads
 from connectors.tryton.answers import rows
 from connectors.tryton.config import TrytonSettings
 from connectors.tryton.mapping import ASSET, CUSTOMER, EQUIPMENT, LEAD, ORDER
@@ -37,9 +35,9 @@ _READS = (
 )
 
 
-def _make(settings: ConnectorSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
+def _make(settings: TrytonSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
     del clock  # Retry-After comes in seconds from Tryton's neighbours
-    return TrytonConnector(cast("TrytonSettings", settings), policy)
+    return TrytonConnector(settings, policy)
 
 
 def _write(
@@ -137,10 +135,7 @@ SYSTEM = System(
             "looked up by reference before each create",
             _LOOK,
         ),
-        *(
-            CallSpec(step=step, request=f"POST /{{database}}/rpc/ {method}", effect=Effect.READ)
-            for step, method in _READS
-        ),
+        *(reads(step, f"POST /{{database}}/rpc/ {method}") for step, method in _READS),
     ),
     answers=rows(),
     unsure=("the exclusion constraint on product codes was read in its source: SQLite has none",),

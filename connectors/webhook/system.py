@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 from connectors.base import Connector, Effect
-from connectors.settings import ConnectorSettings
-from connectors.system import CallSpec, Policy, System
+from connectors.system import CallSpec, Policy, System, reads
 from connectors.webhook.answers import NAME, ROWS
 from connectors.webhook.config import WebhookSettings
 from connectors.webhook.protocol import WebhookConnector
@@ -17,10 +15,9 @@ from connectors.webhook.template import load
 _AGAIN = "sent again at once; with WEBHOOK_KEYED=false it is looked up, or left to a person"
 
 
-def _make(settings: ConnectorSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
-    told = cast("WebhookSettings", settings)
-    template = load(Path(told.template), told.url) if told.template else None
-    return WebhookConnector(told, policy, clock=clock, template=template)
+def _make(settings: WebhookSettings, policy: Policy, clock: Callable[[], float]) -> Connector:
+    template = load(Path(settings.template), settings.url) if settings.template else None
+    return WebhookConnector(settings, policy, clock=clock, template=template)
 
 
 SYSTEM = System(
@@ -47,8 +44,8 @@ SYSTEM = System(
             once="the receiver keeps each `id`",
             unknown=_AGAIN,
         ),
-        CallSpec(step="look_up", request="GET {look_up_url}", effect=Effect.READ),
-        CallSpec(step="check", request="OPTIONS {url}", effect=Effect.READ),
+        reads("look_up", "GET {look_up_url}"),
+        reads("check", "OPTIONS {url}"),
     ),
     answers=ROWS,
     unsure=("What a receiver does with Idempotency-Key: the draft leaves it to each.",),

@@ -106,15 +106,16 @@ class Desk:
         async with self._mine:
             for tries_left in reversed(range(_TRIES)):
                 try:
-                    return await self._try(commands, now_ms, together=together)
+                    # However a try ends before its end, its transaction is given up.
+                    async with contextlib.AsyncExitStack() as undo:
+                        undo.push_async_callback(self._give_up)
+                        outcomes = await self._try(commands, now_ms, together=together)
+                        undo.pop_all()
+                        return outcomes
                 except ProducerFenced:
-                    await self._give_up()
                     if tries_left:
                         # Two who begin at once must not fence each other again and again.
                         await asyncio.sleep(random.uniform(0.02, 0.3))  # noqa: S311 - no secret
-                except BaseException:
-                    await self._give_up()
-                    raise
             raise SettingsError(
                 "Others change the identity map all the time, and nothing of this was written: "
                 "try again."

@@ -77,7 +77,7 @@ class Api:
             routes=[
                 Route(one.path, self._endpoint(one), methods=[one.method]) for one in operations
             ],
-            exception_handlers={HTTPException: _plain_error},
+            exception_handlers={HTTPException: _plain_error, Exception: _defect},
         )
 
     def _endpoint(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
@@ -98,11 +98,6 @@ class Api:
                 ).response()
             except ClientDisconnect:
                 return Response(status_code=HTTPStatus.BAD_REQUEST)
-            except Exception:
-                log.exception("identity API failed", path=operation.path)
-                return Problem(
-                    HTTPStatus.INTERNAL_SERVER_ERROR, "defect", "That is a defect of ours."
-                ).response()
             response.headers.update(HEADERS)
             return response
 
@@ -127,6 +122,14 @@ class Api:
         if isinstance(outcome, Refused):
             raise refusal(outcome)
         return JSONResponse(ops.outcome_plain(outcome))
+
+
+async def _defect(_: Request, error: Exception) -> Response:
+    """What only we can mend. Starlette raises it again, so that the server logs where it was."""
+    del error
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "defect", "That is a defect of ours."
+    ).response()
 
 
 async def _plain_error(_: Request, error: Exception) -> Response:

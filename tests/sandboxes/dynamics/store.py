@@ -8,7 +8,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from tests.sandboxes.dynamics.schema import BY_SET, STATUS_OF_STATE, TABLES, Column, Table
@@ -69,18 +69,20 @@ class Store:
     def transaction(self) -> Iterator[None]:
         """All of it, or nothing."""
         self._effects, self._before = [], []
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._roll_back)
             yield
-        except BaseException:
-            for name, own, row in reversed(self._before):
-                if row is None:
-                    self.rows[name].pop(own, None)
-                else:
-                    self.rows[name][own] = row
-            self._keys.clear()
-            raise
+            undo.pop_all()
         for effect in self._effects:
             self._note(*effect)
+
+    def _roll_back(self) -> None:
+        for name, own, row in reversed(self._before):
+            if row is None:
+                self.rows[name].pop(own, None)
+            else:
+                self.rows[name][own] = row
+        self._keys.clear()
 
     # -- finding
 

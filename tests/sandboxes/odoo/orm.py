@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from tests.sandboxes.journal import Journal, Op
@@ -91,14 +91,15 @@ class Database:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Everything or nothing of what is done inside."""
-        place, notes = len(self._undo), len(self.notes)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._roll_back, len(self._undo), len(self.notes))
             yield
-        except BaseException:
-            while len(self._undo) > place:
-                self._undo.pop()()
-            del self.notes[notes:]
-            raise
+            undo.pop_all()
+
+    def _roll_back(self, place: int, notes: int) -> None:
+        while len(self._undo) > place:
+            self._undo.pop()()
+        del self.notes[notes:]
 
     def commit(self) -> list[Note]:
         """What was done since the last time, for good."""
