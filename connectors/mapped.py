@@ -1,16 +1,33 @@
-"""What every mapping asks first of an event and its device's row in the registry. Pure."""
+"""What connectors have in common around a batch: what is asked first, and what goes after what.
+
+Pure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from connectors.base import Delivery
+from connectors.base import Conversation, Delivery
 from connectors.fields import OPEN, Field, Policy, payload
 from connectors.sources import Facts
 from pipeline.core.events import Action
-from pipeline.core.outcome import Delivered, Outcome, Rejected
+from pipeline.core.outcome import Delivered, Outcome, Rejected, Retryable, Scope, Unknown
+
+WAITS = "What it changes is not there yet: first things first."
+
+
+class OfRecord(Protocol):
+    """A change on its way."""
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+
+
+Ours = TypeVar("Ours")
+Changing = TypeVar("Changing", bound=OfRecord)
 
 
 def mapped(
@@ -37,6 +54,58 @@ def in_order(deliveries: Sequence[Delivery], results: Mapping[str, Outcome]) -> 
         told.add(one.key)
         outcomes.append(result)
     return outcomes
+
+
+def in_turns(
+    changes: Iterable[Ours],
+    record: Callable[[Ours], str],
+    apply: Callable[[dict[str, Ours]], Conversation[dict[str, Outcome]]],
+) -> Conversation[dict[str, Outcome]]:
+    """All changes' outcomes by their own keys, those of one record one after the other.
+
+    `apply` is given at most one change for each record, by the record's key.
+    """
+    results: dict[str, Outcome] = {}
+    left = list(changes)
+    while left:
+        now: dict[str, Ours] = {}
+        for change in left:
+            now.setdefault(record(change), change)
+        results |= yield from apply(now)
+        left = [change for change in left if now[record(change)] is not change]
+    return results
+
+
+def one_by_one(
+    changes: Mapping[str, Changing],
+    made: Mapping[str, Outcome],
+    change: Callable[[Changing], Conversation[Outcome]],
+) -> Conversation[dict[str, Outcome]]:
+    """Each change's outcome by its own key, one request after the other.
+
+    `made` is what came of the records that the same batch makes, by their keys: a change of one
+    that is not through waits as it does. After trouble of the system the rest is not sent.
+    """
+    results: dict[str, Outcome] = {}
+    stop: Retryable | None = None
+    for key, one in changes.items():
+        before = made.get(one.key)
+        if isinstance(before, Retryable | Unknown):
+            held = Retryable(code=before.code, message=WAITS, scope=Scope.ITEM)
+            results[key] = stop_of(before) or held
+            continue
+        results[key] = stop or (yield from change(one))
+        stop = stop or stop_of(results[key])
+    return results
+
+
+def stop_of(outcome: Outcome) -> Retryable | None:
+    """What those still to be sent get, where this one's trouble is the system's."""
+    if isinstance(outcome, Unknown):
+        return Retryable(code=outcome.code, message=outcome.message, scope=Scope.SYSTEM)
+    if isinstance(outcome, Retryable) and outcome.scope is Scope.SYSTEM:
+        return outcome
+    return None
 
 
 def facts_of(delivery: Delivery) -> Facts | Rejected:

@@ -9,29 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 import orjson
 
+from pipeline.core.canonical import MILLISECONDS, Care
 from pipeline.core.events import Action, BusinessEvent
 from pipeline.core.registry import DeviceRecord
 from pipeline.wire.cloudevents import instant
+
+__all__ = [
+    "KEYS",
+    "MILLISECONDS",
+    "SNAPSHOT_MAX",
+    "SOURCES",
+    "Care",
+    "Facts",
+    "Source",
+    "Value",
+    "snapshot_of",
+    "source",
+    "text_of",
+]
 
 SNAPSHOT_MAX = 64
 """Most readings listed in a text; how many more there are is said."""
 
 Value = str | int | float | bool | None
-
-
-class Care(StrEnum):
-    """What a value is about, for masking and minimisation."""
-
-    TECHNICAL = "technical"
-    """A machine's: no person or contract can be told from it."""
-    BUSINESS = "business"
-    """A customer's or a contract's."""
-    PERSONAL = "personal"
-    """A person's, or what names one (GDPR, art. 4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +54,6 @@ class Source:
     doc: str
     care: Care = Care.TECHNICAL
     unit: str = ""
-
-
-MILLISECONDS = "ms since 1970"
 
 
 def _technical(value: Callable[[Facts], Value], doc: str, unit: str = "") -> Source:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -30,7 +31,7 @@ from connectors.dms.answers import (
 )
 from connectors.dms.mapping import REPORT, VERSION, Document
 from connectors.dms.session import Session, Wanted
-from connectors.dms.store import TOLD_WRITING, TRIES, Seen, no_record
+from connectors.dms.store import TOLD_WRITING, TRIES, Seen, no_record, one_by_one
 from pipeline.core.events import Action
 from pipeline.core.outcome import Delivered, Found, LookUp, NotFound, Outcome, Retryable
 
@@ -58,22 +59,11 @@ class Cmis:
 
     def create(self, documents: Sequence[Document]) -> Conversation[Outcome]:
         """One after the other; what is there already stays as it is."""
-        outcome: Outcome | None = None
-        for document in documents:
-            outcome = yield from self._create(document)
-            if not isinstance(outcome, Delivered):
-                break
-        assert outcome is not None  # noqa: S101 - there is always a report
-        return outcome
+        return (yield from one_by_one(documents, self._create))
 
     def change(self, one: Delivery, documents: Sequence[Document]) -> Conversation[Outcome]:
         """A new version of each. The snapshot may be the first one; the report may not."""
-        outcome: Outcome = no_record(one)
-        for document in documents:
-            outcome = yield from self._change(one, document)
-            if not isinstance(outcome, Delivered):
-                break
-        return outcome
+        return (yield from one_by_one(documents, partial(self._change, one)))
 
     def look_up(self, one: Delivery, path: str) -> Conversation[LookUp]:
         """By path."""

@@ -19,7 +19,7 @@ class DmsSettings(ConnectorSettings):
     (OAuth 2.0, client credentials).
     """
 
-    model_config = SettingsConfigDict(**{**ConnectorSettings.model_config, "env_prefix": "DMS_"})
+    model_config = SettingsConfigDict(env_prefix="DMS_")
 
     binding: Literal["cmis", "webdav"] = Field(
         "cmis", description="How it is spoken to; `url` is the service document or the collection."

@@ -116,14 +116,14 @@ def documents_of(
 ) -> tuple[Document, ...] | Rejected:
     """The documents of an event, the report last: where it is, everything is."""
     properties = mapped((*PROPERTIES, OCCURRED[settings.binding]), one, policy)
+    if isinstance(properties, Rejected):
+        return properties
     report = mapped(REPORT_FIELDS, one, policy)
+    if isinstance(report, Rejected):
+        return report
     snapshot = mapped(SNAPSHOT_FIELDS, one, policy)
-    for made in (properties, report, snapshot):
-        if isinstance(made, Rejected):
-            return made
-    assert not isinstance(properties, Rejected)  # noqa: S101 - for mypy: the loop has seen it
-    assert not isinstance(report, Rejected)  # noqa: S101 - the same
-    assert not isinstance(snapshot, Rejected)  # noqa: S101 - the same
+    if isinstance(snapshot, Rejected):
+        return snapshot
     properties, secondary = _retained(properties, one.event, settings)
     roles: list[tuple[str, str, dict[str, Any]]] = []
     if one.event.snapshot:

@@ -10,7 +10,6 @@ The report comes last, so where it shows an event, the snapshot does too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from connectors.base import Checked, Conversation, Delivery
 from connectors.dms.answers import NAME
@@ -21,8 +20,9 @@ from connectors.dms.session import Session
 from connectors.dms.store import Store
 from connectors.dms.webdav import WebDav
 from connectors.fields import Policy
+from connectors.mapped import in_order
 from pipeline.core.events import Action
-from pipeline.core.outcome import Delivered, LookUp, NotFound, Outcome, Rejected
+from pipeline.core.outcome import LookUp, NotFound, Outcome, Rejected
 
 
 class DmsConnector:
@@ -41,15 +41,10 @@ class DmsConnector:
     def deliver(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[Outcome]]:
         """One event's documents after the other's; one outcome per delivery, in order."""
         results: dict[str, Outcome] = {}
-        outcomes: list[Outcome] = []
         for one in deliveries:
-            told = results.get(one.key)
-            if isinstance(told, Delivered):
-                outcomes.append(replace(told, created=False))
-                continue
-            results[one.key] = yield from self._deliver(one)
-            outcomes.append(results[one.key])
-        return outcomes
+            if one.key not in results:
+                results[one.key] = yield from self._deliver(one)
+        return in_order(deliveries, results)
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
         """By the report's path; a change is there where the report shows it, or a later one."""

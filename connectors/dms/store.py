@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from connectors.base import Checked, Conversation, Delivery
 from connectors.dms.answers import NO_RECORD
 from connectors.dms.mapping import Document, closes
-from pipeline.core.outcome import LookUp, Outcome, Rejected
+from pipeline.core.outcome import Delivered, LookUp, Outcome, Rejected
 
 TRIES = 2
 """How often a change is begun where it changed meanwhile: then it is the event's own trouble."""
@@ -45,6 +45,18 @@ class Seen:
     pwc: str = ""
     pwc_by: str = ""
     etag: str = ""
+
+
+def one_by_one(
+    documents: Sequence[Document], bring: Callable[[Document], Conversation[Outcome]]
+) -> Conversation[Outcome]:
+    """Each as long as the one before it was taken: the report, which is last, tells of all."""
+    *before, report = documents
+    for document in before:
+        outcome = yield from bring(document)
+        if not isinstance(outcome, Delivered):
+            return outcome
+    return (yield from bring(report))
 
 
 def no_record(one: Delivery) -> Rejected:

@@ -29,7 +29,7 @@ from connectors.base import Checked, Conversation, Delivery, Effect, Reply
 from connectors.dms.answers import BROKEN, dav_row, dav_trouble
 from connectors.dms.mapping import STATE, VERSION, Document
 from connectors.dms.session import Session, Wanted
-from connectors.dms.store import TOLD_WRITING, TRIES, Seen, no_record
+from connectors.dms.store import TOLD_WRITING, TRIES, Seen, no_record, one_by_one
 from pipeline.core.events import Action
 from pipeline.core.outcome import Delivered, Found, LookUp, NotFound, Outcome, Retryable
 
@@ -57,13 +57,7 @@ class WebDav:
 
     def create(self, documents: Sequence[Document]) -> Conversation[Outcome]:
         """One after the other; what is there already stays as it is."""
-        outcome: Outcome | None = None
-        for document in documents:
-            outcome = yield from self._put(document, document.name)
-            if not isinstance(outcome, Delivered):
-                break
-        assert outcome is not None  # noqa: S101 - there is always a report
-        return outcome
+        return (yield from one_by_one(documents, lambda one: self._put(one, one.name)))
 
     def change(self, one: Delivery, documents: Sequence[Document]) -> Conversation[Outcome]:
         """Each version as a resource of its own; then the raised report shows the new state."""
@@ -77,10 +71,11 @@ class WebDav:
                 return no_record(one)
             if seen.version >= report.version:
                 return Delivered(target_id=seen.id, created=False)
-            for document in documents:
-                outcome = yield from self._put(document, document.version_name)
-                if not isinstance(outcome, Delivered):
-                    return outcome
+            outcome = yield from one_by_one(
+                documents, lambda version: self._put(version, version.version_name)
+            )
+            if not isinstance(outcome, Delivered):
+                return outcome
             head = {name: report.properties[name] for name in _HEAD if name in report.properties}
             unchanged = {"if-match": seen.etag} if seen.etag else {}
             reply = yield from self._properties(report.path, head, unchanged)
@@ -146,8 +141,7 @@ class WebDav:
                 return Delivered(target_id=seen.id, created=False)
         elif row is not None:
             return self._session.outcome(row, reply)
-        kept = {k: v for k, v in document.properties.items() if v is not None}
-        reply = yield from self._properties(path, kept, {})
+        reply = yield from self._properties(path, document.properties, {})
         row = _patched(reply)
         if row is not None:
             return self._session.outcome(row, reply)

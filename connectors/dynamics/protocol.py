@@ -29,7 +29,7 @@ from connectors.dynamics.mapping import case_of, quoted
 from connectors.dynamics.odata import Ask, Step, record_path
 from connectors.dynamics.session import TITLE, Session, meaning
 from connectors.fields import Policy
-from connectors.mapped import in_order
+from connectors.mapped import in_order, in_turns
 from pipeline.core.events import Action
 from pipeline.core.outcome import (
     Delivered,
@@ -78,11 +78,12 @@ class DynamicsConnector:
                 cases[one.key] = made
         if cases:
             results |= yield from self._create(cases)
-        while left := [one for key, one in changes.items() if key not in results]:
-            now: dict[str, Delivery] = {}
-            for one in left:
-                now.setdefault(one.event.entity, one)
-            results |= yield from self._change(now, results)
+        raised = dict(results)
+        results |= yield from in_turns(
+            changes.values(),
+            lambda one: one.event.entity,
+            lambda now: self._change(now, raised),
+        )
         return in_order(deliveries, results)
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:

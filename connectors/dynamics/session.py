@@ -31,8 +31,8 @@ class Session:
 
     def talk(self, step: str, asks: Sequence[Ask], effect: Effect) -> Conversation[list[Said]]:
         """One answer per ask. A token that has ended is renewed once."""
-        token = yield from self._tokens.get()
         for last in (False, True):
+            token = yield from self._tokens.get()
             if isinstance(token, Retryable):
                 return [token] * len(asks)
             self._secrets = [*self._settings.secrets(), token.text]
@@ -44,7 +44,6 @@ class Session:
             if last or not ended:
                 break
             self._tokens.spent(token)
-            token = yield from self._tokens.get()
         return list(answers(reply, asks))
 
     def _ask_token(self, now_s: float) -> httpx.Request:
@@ -65,23 +64,22 @@ class Session:
         """What an ask came to, where it was to write. `row` None: it cannot be read."""
         if isinstance(reply, Retryable):
             return reply
-        told = reply if reply is not None else httpx.Response(httpx.codes.OK)
-        return self._speech.outcome(row or BROKEN, told, keyed=True)
+        return self._speech.outcome(row or BROKEN, _told(reply), keyed=True)
 
     def again(self, row: Row, reply: Reply | None) -> Retryable:
         """What an ask came to that only read."""
-        told = reply if reply is not None else httpx.Response(httpx.codes.OK)
-        return self._speech.again(row, told)
+        return self._speech.again(row, _told(reply))
 
     def checked(self, what: str, answer: Said) -> Checked:
         """One line of a check."""
         if isinstance(answer, Retryable):
             return Checked(what=what, ok=False, detail=answer.message)
-        row, told = (
-            meaning(answer),
-            answer if answer is not None else httpx.Response(httpx.codes.OK),
-        )
-        return self._speech.checked(what, row, told)
+        return self._speech.checked(what, meaning(answer), _told(answer))
+
+
+def _told(reply: Reply | None) -> Reply:
+    """The answer to tell of; a batch that says nothing of an ask was itself a success."""
+    return httpx.Response(httpx.codes.OK) if reply is None else reply
 
 
 def meaning(reply: Said) -> Row | None:

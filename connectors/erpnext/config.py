@@ -11,9 +11,7 @@ from connectors.settings import ConnectorSettings, web_address
 class ErpnextSettings(ConnectorSettings):
     """One ERPNext site and one user's API key (Frappe: User, API Access)."""
 
-    model_config = SettingsConfigDict(
-        **{**ConnectorSettings.model_config, "env_prefix": "ERPNEXT_"}
-    )
+    model_config = SettingsConfigDict(env_prefix="ERPNEXT_")
 
     api_key: str = Field("", description="The user's API key.")
     api_secret: SecretStr = Field(SecretStr(""), description="The secret that goes with it.")

@@ -28,7 +28,6 @@ from connectors.files.mapping import COLUMNS, FLAT_ENCODING, WIDTHS
 Row = Mapping[str, str]
 LAYOUT = "01"
 NAME_WIDTH = 32
-CSV_ENDING = "csv"
 MANIFEST_VERSION = 1
 _CRLF = "\r\n"
 

@@ -32,6 +32,7 @@ from connectors.files.config import FilesSettings
 from connectors.files.formats import encode, manifest, name_of
 from connectors.files.mapping import KEY, to_row
 from connectors.files.store import Store, heard, manifest_path, mark_path
+from connectors.mapped import in_order
 from pipeline.core.events import Action
 from pipeline.core.outcome import (
     Delivered,
@@ -59,9 +60,8 @@ _NOBODY = "fieldline-check"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """A row on its way: its place among the deliveries, and what it is of."""
+    """A row on its way, and what it is of."""
 
-    place: int
     key: str
     entity: str
     action: Action
@@ -72,12 +72,12 @@ class Item:
 class Progress:
     """What one conversation knows so far.
 
-    `there` are keys whose manifest is written, with their data file; `marks` what was written
-    into keys' marks just now; `waiting` are keys whose own trouble puts them off; `lost` is why
-    nothing more is sent.
+    `outcomes` are by key; `there` are keys whose manifest is written, with their data file;
+    `marks` what was written into keys' marks just now; `waiting` are keys whose own trouble puts
+    them off; `lost` is why nothing more is sent.
     """
 
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
     there: dict[str, str] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
@@ -101,30 +101,24 @@ class FilesConnector:
         """One file for all that can go; one outcome per delivery, in order."""
         progress = Progress()
         items: list[Item] = []
-        first: dict[str, int] = {}
-        for place, one in enumerate(deliveries):
-            if first.setdefault(one.key, place) != place:
-                continue
+        first: dict[str, Delivery] = {}
+        for one in deliveries:
+            first.setdefault(one.key, one)
+        for key, one in first.items():
             row = to_row(one, flat=self._settings.format == "flat", policy=self._policy)
             if isinstance(row, Rejected):
-                progress.outcomes[place] = row
-                continue
-            event = one.event
-            items.append(
-                Item(place=place, key=one.key, entity=event.entity, action=event.action, row=row)
-            )
+                progress.outcomes[key] = row
+            else:
+                event = one.event
+                items.append(Item(key=key, entity=event.entity, action=event.action, row=row))
         groups = [items] if items else []
         while groups and progress.lost is None:
             halves = yield from self._bring(groups.pop(), progress)
             groups += reversed(halves)
-        outcomes = progress.outcomes
         if progress.lost is not None:
             for item in items:
-                outcomes.setdefault(item.place, progress.lost)
-        return [
-            outcomes.get(place) or _again(outcomes[first[one.key]])
-            for place, one in enumerate(deliveries)
-        ]
+                progress.outcomes.setdefault(item.key, progress.lost)
+        return in_order(deliveries, progress.outcomes)
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
         """Each key's mark, then the manifest that it names."""
@@ -173,7 +167,7 @@ class FilesConnector:
                 progress.lost = ready
                 return ()
             else:
-                progress.outcomes[item.place] = ready
+                progress.outcomes[item.key] = ready
                 if isinstance(ready, Retryable):
                     progress.waiting.add(item.key)
         if not left:
@@ -244,9 +238,8 @@ class FilesConnector:
             if row.kind is not Kind.REFUSED:
                 progress.lost = self._speech.again(row, heard(reply))
             elif len(items) == 1:
-                progress.outcomes[items[0].place] = self._speech.outcome(
-                    row, heard(reply), keyed=False
-                )
+                refused = self._speech.outcome(row, heard(reply), keyed=False)
+                progress.outcomes[items[0].key] = refused
             else:
                 half = len(items) // 2
                 return items[:half], items[half:]
@@ -264,22 +257,15 @@ class FilesConnector:
             progress.lost = replace(self._speech.again(row, heard(reply)), scope=Scope.SYSTEM)
         for item in items:
             if row is not None and row is not EXISTS:
-                progress.outcomes[item.place] = self._speech.outcome(row, heard(reply), keyed=False)
+                progress.outcomes[item.key] = self._speech.outcome(row, heard(reply), keyed=False)
             elif isinstance(there, Retryable):
-                progress.outcomes[item.place] = Unknown(code=there.code, message=there.message)
+                progress.outcomes[item.key] = Unknown(code=there.code, message=there.message)
             else:
                 progress.there[item.key] = there or path
                 end = Delivered(target_id=there or path, created=row is None)
-                progress.outcomes[item.place] = end
+                progress.outcomes[item.key] = end
         return ()
 
 
 def _place(items: Sequence[Item]) -> str:
     return f"{items[0].row['observed_at'][:10]}/{name_of([item.key for item in items])}"
-
-
-def _again(outcome: Outcome) -> Outcome:
-    """For a key that stands twice in the batch."""
-    if isinstance(outcome, Delivered):
-        return Delivered(target_id=outcome.target_id, created=False)
-    return outcome

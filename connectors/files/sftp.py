@@ -23,7 +23,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -182,7 +182,7 @@ class SftpTransport(httpx.AsyncBaseTransport):
         async with self._lock:
             if self._client is None:
                 told = self._settings
-                self._connection = await asyncssh.connect(
+                connection = await asyncssh.connect(
                     self._host,
                     self._port,
                     username=told.username,
@@ -195,7 +195,11 @@ class SftpTransport(httpx.AsyncBaseTransport):
                     login_timeout=told.timeout_s,
                     keepalive_interval=KEEPALIVE_S,
                 )
-                self._client = await self._connection.start_sftp_client()
+                with ExitStack() as undo:  # or each try would leave a connection behind
+                    undo.callback(connection.abort)
+                    self._client = await connection.start_sftp_client()
+                    undo.pop_all()
+                self._connection = connection
             return self._client
 
     def _forget(self, client: asyncssh.SFTPClient) -> None:

@@ -13,7 +13,7 @@ what is there was made before, or is out of date: nothing is written.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ import httpx
 from connectors.answers import Kind
 from connectors.base import Checked, Conversation, Delivery, Effect, Reply
 from connectors.fields import Policy
-from connectors.mapped import mapped
+from connectors.mapped import in_order, mapped, one_by_one, stop_of
 from connectors.netsuite.access import Access
 from connectors.netsuite.answers import (
     IGNORED,
@@ -51,14 +51,12 @@ from pipeline.core.outcome import (
     Outcome,
     Rejected,
     Retryable,
-    Scope,
     Unknown,
 )
 
 TITLE = "NetSuite"
 BATCH_SIZE = 100
 """Most records of one batch (D)."""
-WAITS = "What it changes is not there yet: first things first."
 JOBS_MAX = 1_000
 """Most records whose jobs are remembered."""
 GONE = frozenset({f"{NAME}.no_such_id", f"{NAME}.gone"})
@@ -100,9 +98,18 @@ class NetsuiteConnector:
 
     def deliver(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[Outcome]]:
         """Bring the events to NetSuite; one outcome per delivery, in order."""
-        plans = [self._mapped(one) for one in deliveries]
-        raised = {plan["externalId"]: plan for plan in plans if isinstance(plan, dict)}
-        keys = raised.keys() | {plan.key for plan in plans if isinstance(plan, Change)}
+        results: dict[str, Outcome] = {}
+        raised: dict[str, dict[str, Any]] = {}
+        changes: dict[str, Change] = {}
+        for one in deliveries:
+            plan = self._mapped(one)
+            if isinstance(plan, Rejected):
+                results[one.key] = plan
+            elif isinstance(plan, Change):
+                changes[one.key] = plan
+            else:
+                raised[one.key] = plan
+        keys = raised.keys() | {change.key for change in changes.values()}
         held = yield from self._finish_jobs(keys)
         found = yield from self._find(keys - held.keys())
         if isinstance(found, Retryable):
@@ -117,24 +124,10 @@ class NetsuiteConnector:
         } | held
         new = {key: body for key, body in raised.items() if key not in made}
         made |= yield from self._make(new, found)
-        outcomes: list[Outcome] = []
-        told: set[str] = set()
-        stop: Retryable | None = None
-        for plan in plans:
-            if isinstance(plan, Rejected):
-                outcomes.append(plan)
-            elif isinstance(plan, dict):
-                outcomes.append(_once(made[plan["externalId"]], plan["externalId"], told))
-                _now_there(found, made, plan)
-            elif isinstance(before := made.get(plan.key), Retryable | Unknown):
-                outcomes.append(_waits(before))
-            elif stop is not None:
-                outcomes.append(stop)
-            else:
-                outcome = yield from self._change(plan, found)
-                stop = stop_of(outcome)
-                outcomes.append(outcome)
-        return outcomes
+        there = found | _now_there(new, made)
+        results |= {key: made[key] for key in raised}
+        results |= yield from one_by_one(changes, made, lambda one: self._change(one, there))
+        return in_order(deliveries, results)
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
         """Ask by key: whether the record is there, and of a change whether it has been made."""
@@ -254,7 +247,7 @@ class NetsuiteConnector:
         }
         return made, {key: body for key, body in new.items() if key not in made}
 
-    def _finish_jobs(self, keys: Any) -> Conversation[dict[str, Outcome]]:  # noqa: ANN401 - a set or a view of keys
+    def _finish_jobs(self, keys: Collection[str]) -> Conversation[dict[str, Outcome]]:
         """Follow the jobs that these records are in; an outcome for each whose job runs on.
 
         Nothing is sent of a record whose job may still write it: it would be written twice,
@@ -326,36 +319,15 @@ class NetsuiteConnector:
         return self._speech.outcome(trouble(reply), reply, keyed=True)
 
 
-def stop_of(outcome: Outcome) -> Retryable | None:
-    """What those still to be sent get, where this one's trouble is the system's."""
-    if isinstance(outcome, Unknown):
-        return Retryable(code=outcome.code, message=outcome.message, scope=Scope.SYSTEM)
-    if isinstance(outcome, Retryable) and outcome.scope is Scope.SYSTEM:
-        return outcome
-    return None
-
-
-def _once(outcome: Outcome, key: str, told: set[str]) -> Outcome:
-    """The second time that a key stands in a batch, nothing is created."""
-    again = key in told
-    told.add(key)
-    return replace(outcome, created=False) if again and isinstance(outcome, Delivered) else outcome
-
-
 def _now_there(
-    found: dict[str, Case], made: Mapping[str, Outcome], body: Mapping[str, Any]
-) -> None:
-    """A record that this batch has made can be changed in the same batch."""
-    key = body["externalId"]
-    outcome = made[key]
-    if isinstance(outcome, Delivered) and not (key in found and found[key].version):
-        priority = body.get("priority", {}).get("id", "")
-        found[key] = Case(id=outcome.target_id, priority=priority)
-
-
-def _waits(before: Retryable | Unknown) -> Retryable:
-    """A change whose record cannot be had now: it waits as its record does."""
-    return stop_of(before) or Retryable(code=before.code, message=WAITS, scope=Scope.ITEM)
+    new: Mapping[str, Mapping[str, Any]], made: Mapping[str, Outcome]
+) -> dict[str, Case]:
+    """What this batch has made of its new records, so that it can be changed in the same batch."""
+    return {
+        key: Case(id=outcome.target_id, priority=body.get("priority", {}).get("id", ""))
+        for key, body in new.items()
+        if isinstance(outcome := made[key], Delivered)
+    }
 
 
 def _no_record(change: Change) -> Rejected:

@@ -15,7 +15,7 @@ _XMLID = r"^[A-Za-z0-9_]+\.[A-Za-z0-9_]+$"
 class OdooSettings(ConnectorSettings):
     """One Odoo database and one user's API key (Odoo: Preferences, Account Security)."""
 
-    model_config = SettingsConfigDict(**{**ConnectorSettings.model_config, "env_prefix": "ODOO_"})
+    model_config = SettingsConfigDict(env_prefix="ODOO_")
 
     api: Literal["json2", "jsonrpc"] = Field(
         "json2", description="json2 (Odoo 19 and later), or jsonrpc (until Odoo 21)."

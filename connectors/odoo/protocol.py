@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from connectors.base import Checked, Conversation, Delivery
 from connectors.fields import Policy
 from connectors.mapped import facts_of, in_order, mapped
-from connectors.odoo.answers import NAME, Trouble, Value, words
+from connectors.odoo.answers import NAME, Trouble, words
 from connectors.odoo.changes import MESSAGES, Change, Changes
 from connectors.odoo.config import OdooSettings
 from connectors.odoo.mapping import CHANGE, EQUIPMENT, NOTE, REQUEST, request_id
@@ -110,7 +110,7 @@ class OdooConnector:
         got = yield from self._api.call("check_fields", REQUESTS, "fields_get", attributes=["type"])
         if isinstance(got, Trouble):
             return self._speech.checked("fields", got.row, got.reply)
-        there = got.value if isinstance(got, Value) and isinstance(got.value, dict) else {}
+        there = got.value if isinstance(got.value, dict) else {}
         missing = [name for column in COLUMNS if (name := column.partition("/")[0]) not in there]
         detail = f"{REQUESTS} has every field."
         if missing:

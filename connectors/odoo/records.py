@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.answers import Row, hide
+from connectors.answers import ANSWER_MAX, WORDS_MAX, Row, hide
 from connectors.base import Conversation, Effect
 from connectors.odoo.answers import (
     NO_RIGHTS,
@@ -35,7 +35,6 @@ DATA = "ir.model.data"
 INSERT = {"mode": "update", "noupdate": True}
 UPDATE = {"mode": "init", "noupdate": True}
 SEARCH_MAX = 2_000
-_WORDS_MAX = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,9 @@ class Records:
     ) -> Conversation[list[dict[str, Any]] | Retryable]:
         """Records, archived ones too, lowest id first."""
         got = yield from self._api.call(
-            *(step, model, "search_read"),
+            step,
+            model,
+            "search_read",
             context={"active_test": False},
             domain=list(domain),
             fields=list(fields),
@@ -96,7 +97,9 @@ class Records:
             isinstance(row, dict) and type(row.get("id")) is int for row in rows
         ):
             return rows
-        return self.unreadable()
+        return Retryable(
+            code=UNREADABLE.code, message="Odoo's answer cannot be read.", scope=Scope.SYSTEM
+        )
 
     def load(  # noqa: PLR0911 - one end after another
         self, step: str, table: Table, context: Mapping[str, Any]
@@ -104,7 +107,10 @@ class Records:
         """The database id of every row, or what came of it, by external id."""
         names = list(table.rows)
         got = yield from self._api.call(
-            *(step, table.model, "load", Effect.KEYED_WRITE),
+            step,
+            table.model,
+            "load",
+            Effect.KEYED_WRITE,
             context=context,
             fields=["id", *table.columns],
             data=[[name, *row] for name, row in table.rows.items()],
@@ -131,12 +137,6 @@ class Records:
         """Whether the user has that right at all; None where Odoo does not tell."""
         got = yield from self._api.may("rights", model, operation)
         return got.value if isinstance(got, Value) and isinstance(got.value, bool) else None
-
-    def unreadable(self) -> Retryable:
-        """A search whose answer has another shape."""
-        return Retryable(
-            code=UNREADABLE.code, message="Odoo's answer cannot be read.", scope=Scope.SYSTEM
-        )
 
     def _apart(
         self, step: str, table: Table, context: Mapping[str, Any], blamed: Sequence[str]
@@ -165,7 +165,7 @@ class Records:
             return Retryable(
                 code=NO_RIGHTS.code, message=_sentence(NO_RIGHTS, said), scope=Scope.SYSTEM
             )
-        return Rejected(code=row.code, message=_sentence(row, said), answer=said[:4_096])
+        return Rejected(code=row.code, message=_sentence(row, said), answer=said[:ANSWER_MAX])
 
     def _skipped(self, step: str, names: Sequence[str]) -> Conversation[dict[str, int | Outcome]]:
         """Fewer ids than rows: rows with a database warning are left out without an error."""
@@ -188,7 +188,7 @@ def _read(got: Value) -> tuple[list[int] | None, dict[int, str]]:
     for number, one in enumerate(told if isinstance(told, list) else []):
         if isinstance(one, dict) and one.get("type") == "error":
             at = one.get("record")
-            said = str(one.get("message"))[:_WORDS_MAX]
+            said = str(one.get("message"))[:WORDS_MAX]
             messages.setdefault(at if type(at) is int else -1 - number, said)
     if isinstance(ids, list) and all(type(own) is int for own in ids):
         return ids, messages
@@ -206,7 +206,7 @@ def _unread() -> Unknown:
 
 
 def _sentence(row: Row, said: str) -> str:
-    words = " ".join(said[:_WORDS_MAX].split()).rstrip(".")
+    words = " ".join(said[:WORDS_MAX].split()).rstrip(".")
     return f"Odoo: {words or row.when}{f': {row.advice}' if row.advice else ''}."
 
 

@@ -62,10 +62,10 @@ class Api:
         """Whether the user has that right: `has_access` since Odoo 18, before it an older name."""
         if self._settings.api == "json2":
             return (yield from self.call(step, model, "has_access", operation=operation))
-        older = self.call(
-            *(step, model, "check_access_rights"), operation=operation, raise_exception=False
+        older = "check_access_rights"
+        return (
+            yield from self.call(step, model, older, operation=operation, raise_exception=False)
         )
-        return (yield from older)
 
     def login(self) -> Conversation[int | Trouble]:
         """The user's number, for JSON-RPC."""

@@ -15,6 +15,7 @@ import httpx
 
 from connectors.answers import Kind, json_of, text_of
 from connectors.base import Conversation, Effect, Reply
+from connectors.mapped import stop_of
 from connectors.oracle.answers import MISSING, QUERY, UNREADABLE, trouble
 from connectors.oracle.config import OracleSettings
 from connectors.oracle.resource import (
@@ -31,9 +32,16 @@ from connectors.oracle.resource import (
     references,
 )
 from connectors.speech import Speech
-from pipeline.core.outcome import Delivered, Outcome, Retryable, Scope, Unknown
+from pipeline.core.outcome import Delivered, Outcome, Retryable, Unknown
 
 Body = dict[str, Any]
+SHOWN = (
+    *("WorkOrderId", "WorkOrderNumber", "WorkOrderDescription", "WorkOrderStatusCode"),
+    "WorkOrderPriority",
+)
+EXPANDED = {"expand": DOCUMENTS}
+_OF_ONE = frozenset({Kind.REFUSED, Kind.RACED, Kind.HELD})
+"""Refusals that say something of one order."""
 
 
 class Orders:
@@ -57,15 +65,13 @@ class Orders:
             return {}
         own = "" if self._settings.condition_code else self._settings.reference_field
         name = own or f"{DOCUMENTS}.DocumentNumber"
-        fields = "WorkOrderId,WorkOrderNumber,WorkOrderDescription,WorkOrderStatusCode"
         params = {
             "q": " or ".join(f"{name} = '{key}'" for key in sorted(keys)),
-            "fields": f"{fields},WorkOrderPriority" + (f",{own}" if own not in fields else ""),
             "orderBy": "WorkOrderId:asc",
             "limit": str(PAGE),
-        } | ({} if own else {"expand": DOCUMENTS})
-        if not own:
-            del params["fields"]  # it would leave the children out
+        }
+        # With `fields` the children would be left out.
+        params |= {"fields": ",".join(dict.fromkeys((*SHOWN, own)))} if own else EXPANDED
         reply = yield from self._fusion.send(
             step, "GET", f"/{ORDERS}", effect=Effect.READ, params=params
         )
@@ -152,7 +158,7 @@ class Orders:
     def _not_made(self, key: str, reply: Reply, orders: dict[str, Order]) -> Conversation[Outcome]:
         """A refusal may mean that somebody else was faster: only a look tells."""
         row = trouble(reply)
-        if row.kind in {Kind.REFUSED, Kind.RACED, Kind.HELD}:
+        if row.kind in _OF_ONE:
             found = yield from self.find({key})
             if isinstance(found, Retryable):
                 return Unknown(code=row.code, message=self._speech().message(row, reply))
@@ -187,7 +193,7 @@ class Orders:
             return dict.fromkeys(new, reply)
         if isinstance(reply, httpx.TransportError) or not reply.is_success:
             row = trouble(reply)
-            if row.kind in {Kind.REFUSED, Kind.RACED, Kind.HELD}:
+            if row.kind in _OF_ONE:
                 return {}
             return dict.fromkeys(
                 new, self._speech().outcome(row, reply, keyed=self._settings.upsert_mode)
@@ -214,12 +220,3 @@ class Orders:
             settings.reference_field: body["reference"],
             **fields,
         }
-
-
-def stop_of(outcome: Outcome) -> Retryable | None:
-    """What those still to be sent get, where this one's trouble is the system's."""
-    if isinstance(outcome, Unknown):
-        return Retryable(code=outcome.code, message=outcome.message, scope=Scope.SYSTEM)
-    if isinstance(outcome, Retryable) and outcome.scope is Scope.SYSTEM:
-        return outcome
-    return None

@@ -7,13 +7,13 @@ A batch in the steady state is one look-up and one request per order, or one for
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from connectors.answers import Kind
 from connectors.base import Checked, Conversation, Delivery, Effect
 from connectors.fields import Policy
-from connectors.mapped import mapped
+from connectors.mapped import in_order, mapped, one_by_one
 from connectors.oracle.answers import NAME, NO_RECORD, trouble, words
 from connectors.oracle.config import OracleSettings
 from connectors.oracle.mapping import (
@@ -27,7 +27,7 @@ from connectors.oracle.mapping import (
     reference,
     with_news,
 )
-from connectors.oracle.orders import Body, Orders, stop_of
+from connectors.oracle.orders import Body, Orders
 from connectors.oracle.resource import ORDERS, Fusion, Order, one_order
 from connectors.speech import Speech
 from pipeline.core.events import Action
@@ -39,12 +39,9 @@ from pipeline.core.outcome import (
     Outcome,
     Rejected,
     Retryable,
-    Scope,
-    Unknown,
 )
 
 TITLE = "Oracle Fusion"
-WAITS = "What it changes is not there yet: first things first."
 BATCH_SIZE = 25
 """A query names them all in its address, so they are few."""
 NOBODY = "FL-fieldline-check"
@@ -83,37 +80,34 @@ class OracleConnector:
 
     def deliver(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[Outcome]]:
         """Bring the events to Oracle; one outcome per delivery, in order."""
-        plans = [self._mapped(one) for one in deliveries]
-        new = {plan["reference"]: plan for plan in plans if isinstance(plan, dict)}
-        changed = {plan.key for plan in plans if isinstance(plan, Change)}
-        orders = yield from self._orders.find(new.keys() | changed)
-        if isinstance(orders, Retryable):
-            return [plan if isinstance(plan, Rejected) else orders for plan in plans]
-        there = {
-            key: Delivered(target_id=orders[key].id, created=False) for key in new if key in orders
-        }
-        made = there | (
-            yield from self._orders.make(
-                {k: body for k, body in new.items() if k not in there}, orders
-            )
-        )
-        outcomes: list[Outcome] = []
-        told: set[str] = set()
-        stop: Retryable | None = None
-        for plan in plans:
+        results: dict[str, Outcome] = {}
+        raised: dict[str, Body] = {}
+        changes: dict[str, Change] = {}
+        for one in deliveries:
+            plan = self._mapped(one)
             if isinstance(plan, Rejected):
-                outcomes.append(plan)
-            elif isinstance(plan, dict):
-                outcomes.append(_once(made[plan["reference"]], plan["reference"], told))
-            elif isinstance(before := made.get(plan.key), Retryable | Unknown):
-                held = Retryable(code=before.code, message=WAITS, scope=Scope.ITEM)
-                outcomes.append(stop_of(before) or held)
-            elif stop is not None:
-                outcomes.append(stop)
+                results[one.key] = plan
+            elif isinstance(plan, Change):
+                changes[one.key] = plan
             else:
-                outcomes.append((yield from self._change(plan, orders)))
-                stop = stop_of(outcomes[-1])
-        return outcomes
+                raised[one.key] = plan
+        bodies = {body["reference"]: body for body in raised.values()}
+        orders = yield from self._orders.find(
+            bodies.keys() | {change.key for change in changes.values()}
+        )
+        if isinstance(orders, Retryable):
+            results |= dict.fromkeys([*raised, *changes], orders)
+            return in_order(deliveries, results)
+        made: dict[str, Outcome] = {
+            ref: Delivered(target_id=orders[ref].id, created=False)
+            for ref in bodies
+            if ref in orders
+        }
+        new = {ref: body for ref, body in bodies.items() if ref not in made}
+        made |= yield from self._orders.make(new, orders)
+        results |= {key: made[body["reference"]] for key, body in raised.items()}
+        results |= yield from one_by_one(changes, made, lambda one: self._change(one, orders))
+        return in_order(deliveries, results)
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
         """Ask by reference: whether the order is there, and of a change whether it is told of."""
@@ -221,13 +215,6 @@ def _reference(entity: str) -> str:
         return str(reference(entity))
     except ValueError:
         return ""
-
-
-def _once(outcome: Outcome, key: str, told: set[str]) -> Outcome:
-    """The second time that a key stands in a batch, nothing is created."""
-    again = key in told
-    told.add(key)
-    return replace(outcome, created=False) if again and isinstance(outcome, Delivered) else outcome
 
 
 def _no_record(change: Change) -> Rejected:

@@ -29,7 +29,7 @@ from connectors.answers import (
 )
 from connectors.auth import token_rows
 from connectors.base import Reply
-from pipeline.core.outcome import Outcome, Retryable, Unknown
+from pipeline.core.outcome import Outcome, Retryable
 
 NAME, TITLE = "salesforce", "Salesforce"
 _STATUS_CODE = "SOAP API Developer Guide, Core Data Types: StatusCode"
@@ -234,11 +234,6 @@ def bulk_errors(text: str) -> list[dict[str, str]]:
 def is_success(errors: Any) -> bool:  # noqa: ANN401 - JSON
     """Whether an array of errors is none: empty, or the OPERATION_ENQUEUED of a platform event."""
     return all(code == "OPERATION_ENQUEUED" for code, _ in errors_of(errors))
-
-
-def unknown(failure: Failure) -> Unknown:
-    """That failure, where nobody can tell what became of the write."""
-    return Unknown(code=failure.row.code, message=failure.message)
 
 
 def _row_of(status: int, errors: list[tuple[str, str]]) -> Row:

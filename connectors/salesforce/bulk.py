@@ -175,11 +175,12 @@ def rows_of(content: bytes) -> list[dict[str, str]]:
 
 
 def pieces(rows: Sequence[Row], most: int = JOB_BYTES) -> Iterator[list[Row]]:
-    """The rows in runs of at most `most` bytes of values; a row that is larger goes alone."""
+    """The rows in runs of at most `most` bytes of CSV; a row that is larger goes alone."""
     piece: list[Row] = []
     size = 0
     for row in rows:
-        own = sum(len(text.encode()) + 3 for text in row.values())
+        # Two quotes and a comma or line end each; a quote inside is doubled (RFC 4180, 2.7).
+        own = sum(len(text.encode()) + text.count('"') + 3 for text in row.values())
         if piece and size + own > most:
             yield piece
             piece, size = [], 0

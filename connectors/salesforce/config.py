@@ -17,7 +17,7 @@ COLLECTION = 200
 """Most records of an sObject Collections request ('Upsert Records Using sObject Collections')."""
 _API_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
-_NAMES = ("object", "external_id_field", "platform_event")
+_NAMES = ("object", "external_id_field")
 _OPTIONAL_NAMES = ("platform_event", "account_external_id_field", "asset_external_id_field")
 
 Short = Annotated[str, Field(min_length=1, max_length=255)]
@@ -97,7 +97,7 @@ class SalesforceSettings(ConnectorSettings):
             raise ValueError("write host names only, without https:// and path")
         return value
 
-    @field_validator(*_NAMES, *_OPTIONAL_NAMES[1:])
+    @field_validator(*_NAMES, *_OPTIONAL_NAMES)
     @classmethod
     def _api_name(cls, value: str, info: Any) -> str:  # noqa: ANN401 - pydantic's
         if not value and info.field_name in _OPTIONAL_NAMES:

@@ -22,7 +22,8 @@ import httpx
 
 from connectors.answers import Kind
 from connectors.base import Conversation, Effect
-from connectors.sap.answers import DELETED, NO_RECORD, Trouble, of_record, says_error
+from connectors.mapped import in_turns
+from connectors.sap.answers import CHANGED, DELETED, NO_RECORD, Trouble, of_record, says_error
 from connectors.sap.batch import Op
 from connectors.sap.config import SapSettings
 from connectors.sap.mapping import Change, date_literal, marks, time_literal, with_line
@@ -72,15 +73,7 @@ class Changes:
 
     def apply(self, changes: Sequence[Change]) -> Conversation[dict[str, Outcome]]:
         """Bring them to their notifications, those of one notification one after the other."""
-        results: dict[str, Outcome] = {}
-        left = list(changes)
-        while left:
-            now: dict[str, Change] = {}
-            for change in left:
-                now.setdefault(change.reference, change)
-            results |= yield from self._apply(now)
-            left = [change for change in left if change.key not in results]
-        return results
+        return (yield from in_turns(changes, lambda one: one.reference, self._apply))
 
     def look_up(self, changes: Sequence[Change]) -> Conversation[dict[str, LookUp]]:
         """Whether they were made, by their keys."""
@@ -247,7 +240,7 @@ def _complete(change: Change, one: Seen) -> _Next:
 
 def _still_changing(turn: _Turn) -> Retryable:
     return Retryable(
-        code="sap.changed",
+        code=CHANGED.code,
         message=f"Notification {turn.number} in SAP changed each time it was to be written.",
         scope=Scope.ITEM,
     )

@@ -88,8 +88,9 @@ class SapConnector:
                 raised[one.key], bodies[one.key] = one, made
         if raised:
             results |= yield from self._raise(raised, bodies)
+        made_of = {reference(key): results[key] for key in raised}
         for key, change in list(changes.items()):
-            if put_off := _put_off(change, results, raised):
+            if put_off := _put_off(made_of.get(change.reference)):
                 results[key] = put_off
                 del changes[key]
         if changes:
@@ -238,12 +239,8 @@ def _raises(one: Delivery) -> bool:
     return one.event.action is Action.RAISE
 
 
-def _put_off(
-    change: Change, results: Mapping[str, Outcome], raised: Mapping[str, Delivery]
-) -> Retryable | None:
-    """A change whose notification is raised in the same batch, where that is not through."""
-    of = next((key for key in raised if reference(key) == change.reference), None)
-    outcome = results.get(of) if of is not None else None
+def _put_off(outcome: Outcome | None) -> Retryable | None:
+    """What a change waits for: `outcome` is what came of raising its notification just now."""
     if isinstance(outcome, Retryable):
         return outcome
     if isinstance(outcome, Unknown):

@@ -119,7 +119,7 @@ def read(
 ) -> Conversation[dict[str, Seen | Trouble | Retryable]]:
     """Each of those notifications, as single entities: only those are sure to be whole.
 
-    Trouble with row GONE is one that is not there any more.
+    Trouble with row NO_RECORD is one that is not there any more.
     """
     ops = [
         Op(step="read", method="GET", path=f"{at(number)}?$select={','.join(_SEEN)}")

@@ -142,7 +142,7 @@ class Session:
             return [whole] * len(ops)
         parts = decode(whole)
         if parts is None or len(parts) != len(ops):
-            return [Trouble(row=UNEXPECTED, reply=self._cleaned(whole))] * len(ops)
+            return [Trouble(row=UNEXPECTED, reply=clean(whole, self._sent))] * len(ops)
         return [self._judged(part) for part in parts]
 
     def _apart(self, service: str, ops: Sequence[Op], effect: Effect) -> Conversation[list[Answer]]:
@@ -228,17 +228,12 @@ class Session:
         row = trouble_of(reply)
         if row is None and isinstance(reply, httpx.Response):
             return reply
-        return Trouble(row=row or UNEXPECTED, reply=self._cleaned(reply))
-
-    def _cleaned(self, reply: Reply) -> Reply:
-        """Longest first: a cookie's value stands within the whole line of cookies."""
-        return clean(reply, sorted(self._sent, key=len, reverse=True))
+        return Trouble(row=row or UNEXPECTED, reply=clean(reply, self._sent))
 
     def _fetched(self, service: str, login: _Login) -> Conversation[_Csrf | Trouble]:
-        root = Op(step="csrf", method="HEAD", path="", headers={"x-csrf-token": "Fetch"})
         trouble = Trouble(row=UNEXPECTED, reply=httpx.Response(204), sent=False)
         for method in ("HEAD", "GET"):
-            op = Op(step=root.step, method=method, path="", headers=root.headers)
+            op = Op(step="csrf", method=method, path="", headers={"x-csrf-token": "Fetch"})
             answer = yield from self._once(service, op, Effect.READ, login, None, None)
             reply = answer if isinstance(answer, httpx.Response) else answer.reply
             if isinstance(reply, httpx.TransportError):

@@ -24,8 +24,7 @@ from connectors import answers as kit
 from connectors.base import Effect, Reply
 from pipeline.core.outcome import Rejected, Retryable, Scope, Unknown
 
-ANSWER_MAX = 4_096
-RETRY_AFTER_MAX_S = 3_600.0
+ANSWER_MAX, RETRY_AFTER_MAX_S = kit.ANSWER_MAX, kit.RETRY_AFTER_MAX_S
 
 
 class Kind(StrEnum):
@@ -318,6 +317,4 @@ def _read_error(error: list[Any]) -> Failure:
 def _retry_after(reply: httpx.Response) -> float | None:
     """Seconds of Retry-After, within an hour; its date form is not used by Tryton's neighbours."""
     text = reply.headers.get("Retry-After", "").strip()
-    if not (text.isascii() and text.isdigit()):
-        return None
-    return min(float(text), RETRY_AFTER_MAX_S)
+    return kit.retry_after(text, now_s=0.0) if text.isdigit() else None

@@ -19,7 +19,7 @@ class TrytonSettings(ConnectorSettings):
     (trytond/config.py, request.timeout) and a write after no limit.
     """
 
-    model_config = SettingsConfigDict(**ConnectorSettings.model_config | {"env_prefix": "TRYTON_"})
+    model_config = SettingsConfigDict(env_prefix="TRYTON_")
 
     url: str = Field("", description="Server with the database's name as path: https://host/erp")
     user: str = Field("fieldline", description="Login of the connector's user")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectors.base import Delivery
-from connectors.fields import MASK, OPEN, Field, Overlong, Policy, payload
+from connectors.fields import MASK, OPEN, Field, Overlong, Policy, clean_text, payload
 from connectors.mapped import facts_of
 from pipeline.core.events import Action, BusinessEvent, Severity, SnapshotEntry
 from pipeline.core.outcome import Rejected
@@ -139,8 +139,7 @@ def one_line(text: str, most: int) -> str:
 
     Tryton refuses control characters in a Char (ForbiddenCharValidationError).
     """
-    visible = "".join(c if c.isprintable() else " " for c in text)
-    line = " ".join(visible.split())
+    line = clean_text(text, lines=False)
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 

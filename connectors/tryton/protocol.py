@@ -23,10 +23,7 @@ from typing import Any
 from connectors.base import Checked, Conversation, Delivery
 from connectors.fields import OPEN, Policy
 from connectors.mapped import in_order
-from connectors.tryton.answers import (
-    Failure,
-    trouble,
-)
+from connectors.tryton.answers import Failure, trouble
 from connectors.tryton.changes import Changes
 from connectors.tryton.config import TrytonSettings
 from connectors.tryton.mapping import (
@@ -40,9 +37,7 @@ from connectors.tryton.mapping import (
     to_order,
 )
 from connectors.tryton.orders import Orders
-from connectors.tryton.records import (
-    Records,
-)
+from connectors.tryton.records import Records
 from connectors.tryton.sales import Sales
 from connectors.tryton.session import Session
 from pipeline.core.events import Action

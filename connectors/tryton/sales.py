@@ -18,9 +18,10 @@ from connectors.tryton.mapping import Lead, Order
 from connectors.tryton.records import Records, Values
 from pipeline.core.outcome import Outcome, Rejected, Unknown
 
-LEAD, TEMPLATE, PRODUCT, UNIT = (
-    *("sale.opportunity", "product.template", "product.product", "product.uom"),
-)
+LEAD = "sale.opportunity"
+TEMPLATE = "product.template"
+PRODUCT = "product.product"
+UNIT = "product.uom"
 UNIT_SYMBOL = "u"
 """Of the unit that trytond/modules/product/uom.xml calls 'Unit'."""
 

@@ -73,7 +73,10 @@ STATUSES = (
     _row(Kind.FAILED, "gateway_timeout", 504, "RFC 9110, 15.6.5: it may have gone through"),
 )
 REDIRECT = _row(
-    *(Kind.REFUSED, "redirect", "3xx", "never followed: RFC 9110, 15.4"),
+    Kind.REFUSED,
+    "redirect",
+    "3xx",
+    "never followed: RFC 9110, 15.4",
     "set WEBHOOK_URL to where it is",
 )
 OTHER_5XX = _row(Kind.FAILED, "server_error", "5xx", "RFC 9110, 15.6")

@@ -25,6 +25,7 @@ import httpx
 from connectors.answers import Kind, Row, clean, forms_of, retryable, says
 from connectors.base import Call, Checked, Conversation, Delivery, Effect, Reply
 from connectors.fields import OPEN, Policy
+from connectors.mapped import in_order
 from connectors.webhook import answers
 from connectors.webhook.answers import NAME, Word
 from connectors.webhook.config import WebhookSettings
@@ -60,9 +61,8 @@ T = TypeVar("T")
 
 
 class Item(NamedTuple):
-    """An event that can be sent: its place among the deliveries, key, event id, where and what."""
+    """An event that can be sent: key, event id, where and what."""
 
-    place: int
     key: str
     event_id: str
     url: httpx.URL | str
@@ -112,15 +112,17 @@ class WebhookConnector:
 
     def deliver(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[Outcome]]:
         """Post the events; one outcome per delivery, in order."""
-        outcomes: dict[int, Outcome] = {}
+        outcomes: dict[str, Outcome] = {}
         items: list[Item] = []
-        first: dict[str, int] = {}
-        for place, one in enumerate(deliveries):
+        first: dict[str, Delivery] = {}
+        for one in deliveries:
+            first.setdefault(one.key, one)
+        for key, one in first.items():
             made = to_request(one, self._url, self._template, self._policy)
             if isinstance(made, Rejected):
-                outcomes[place] = made
-            elif first.setdefault(one.key, place) == place:
-                items.append(Item(place, one.key, one.event.id, *made))
+                outcomes[key] = made
+            else:
+                items.append(Item(key, one.event.id, *made))
         groups = self._groups(items)
         while groups:
             group = groups.pop()
@@ -131,13 +133,12 @@ class WebhookConnector:
                 groups += (group[half:], group[:half])
                 continue
             for item, outcome in zip(group, answer.outcomes, strict=True):
-                outcomes[item.place] = outcome
+                outcomes[item.key] = outcome
             if answer.lost:
                 break
-        return [
-            outcomes.get(place) or _again(outcomes.get(first[one.key]))
-            for place, one in enumerate(deliveries)
-        ]
+        for item in items:
+            outcomes.setdefault(item.key, _NOT_SENT)
+        return in_order(deliveries, outcomes)
 
     def look_up(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[LookUp]]:
         """Ask for each key; Undecidable where the receiver cannot be asked."""
@@ -295,12 +296,3 @@ def _by_item(rows: Sequence[Row | None], outcomes: list[Outcome]) -> list[Outcom
         else outcome
         for row, outcome in zip(rows, outcomes, strict=True)
     ]
-
-
-def _again(outcome: Outcome | None) -> Outcome:
-    """For an event that was not sent: its group was not, or it stands twice in the batch."""
-    if outcome is None:
-        return _NOT_SENT
-    if isinstance(outcome, Delivered):
-        return replace(outcome, created=False)
-    return outcome

@@ -22,7 +22,7 @@ from connectors.tryton import OrderSeen, TrytonConnector, TrytonSettings
 from infra.local import found
 from infra.local.live import Watch
 from infra.local.part import StackError
-from infra.local.report import LakeFacts, Order, RunReport
+from infra.local.report import ERP, LakeFacts, Order, RunReport
 from pipeline.core.balance import Line
 from pipeline.core.outcome import Retryable
 from pipeline.ops import deadletters
@@ -32,7 +32,6 @@ from pipeline.simulate.player import Played
 from pipeline.topology import LAKE
 from pipeline.wire.codecs import make_codec
 
-TRYTON = "tryton"
 QUERY = """
     SELECT strftime(date, '%Y-%m-%d') AS date, count(*) AS rows,
            count(DISTINCT device_id) AS engines,
@@ -69,7 +68,7 @@ async def gather(
         _published(watch, played),
         *books.lines(watch.committed),
         *_far_ends(watch, played, lake, Counter(order.key for order in ours)),
-        *[await _asked(settings, books, sink) for sink in found.others(books, LAKE, TRYTON)],
+        *[await _asked(settings, books, sink) for sink in found.others(books, LAKE, ERP)],
     ]
     return RunReport(
         readings={
@@ -142,8 +141,8 @@ def _far_ends(watch: Watch, played: Played, lake: LakeFacts, orders: Counter[str
                 places={"rows": lake.event_rows},
             )
         )
-    if TRYTON in books.sinks:
-        sink = books.sinks[TRYTON]
+    if ERP in books.sinks:
+        sink = books.sinks[ERP]
         delivered = {
             event
             for event in sink.accepted

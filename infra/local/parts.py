@@ -40,9 +40,8 @@ def _sandbox(name: str) -> Spec:
         name=name,
         variables=variables(system(name).settings),
         ports=(name,),
-        build=lambda ports, folder, log_dir: SandboxPart(
-            name=name, port=ports[name], folder=folder, log_dir=log_dir
-        ),
+        # It keeps nothing on disk, and its log is the process's output.
+        build=lambda ports, *_: SandboxPart(name=name, port=ports[name]),
     )
 
 

@@ -20,8 +20,7 @@ _PROBE_TIMEOUT_S = 2.0
 class SandboxPart:
     """One sandbox of tests/sandboxes, by its system's name."""
 
-    def __init__(self, *, name: str, port: int, folder: Path, log_dir: Path) -> None:
-        del folder, log_dir  # it keeps nothing on disk, and its log is the process's output
+    def __init__(self, *, name: str, port: int) -> None:
         self.name = name
         self.port = port
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -112,7 +112,7 @@ def provision(
 ) -> None:
     """Make a device known, or change what is known of it; what is left out stays."""
     command = Provision(
-        **_common(at, until, why, command_id, past=past),  # type: ignore[arg-type]  # by name
+        **_common(at, until, why, command_id, past=past),
         device_id=device,
         asset_id=asset,
         asset_name=asset_name,
@@ -143,7 +143,7 @@ def move(
     """Put a device on another asset; its owner is then that asset's."""
     common = _common(at, until, why, command_id, past=past)
     asset = "" if asset == NOTHING else asset
-    _do([Move(**common, device_id=device, asset_id=asset)], as_json=as_json)  # type: ignore[arg-type]
+    _do([Move(**common, device_id=device, asset_id=asset)], as_json=as_json)
 
 
 @app.command()
@@ -169,7 +169,7 @@ def own(
     if customer and (customer_name is not None or tax_id is not None):
         commands.append(
             Describe(
-                who=str(common["who"]),
+                who=common["who"],
                 why=why,
                 kind=Kind.CUSTOMER,
                 entry_id=customer,
@@ -177,9 +177,7 @@ def own(
                 tax_id=tax_id,
             )
         )
-    commands.append(
-        Own(**common, asset_id=asset, customer_id=customer, site=site, region=region)  # type: ignore[arg-type]
-    )
+    commands.append(Own(**common, asset_id=asset, customer_id=customer, site=site, region=region))
     _do(commands, as_json=as_json)
 
 
@@ -198,7 +196,7 @@ def describe(
     """Mend the name, tax number or ids of an asset or a customer; it is made where it is new."""
     common = _common("", "", why, command_id, past=False)
     command = Describe(
-        **common,  # type: ignore[arg-type]  # by name
+        **common,
         kind=kind,
         entry_id=ident,
         name=name,
@@ -226,7 +224,7 @@ def retire(
         raise SettingsError("It cannot be an asset and a customer: give one of the two.")
     kind = Kind.ASSET if asset else Kind.CUSTOMER if customer else Kind.DEVICE
     common = _common(at, "", why, command_id, past=past)
-    _do([Retire(**common, kind=kind, entry_id=ident, back=back)], as_json=as_json)  # type: ignore[arg-type]
+    _do([Retire(**common, kind=kind, entry_id=ident, back=back)], as_json=as_json)
 
 
 @app.command("import")
@@ -335,7 +333,7 @@ def _device(device: str) -> str:
     return device
 
 
-def _common(at: str, until: str, why: str, command_id: str, *, past: bool) -> dict[str, object]:
+def _common(at: str, until: str, why: str, command_id: str, *, past: bool) -> dict[str, Any]:
     """What every command has; SettingsError for an unusable option."""
     return {
         "id": command_id,

@@ -47,7 +47,7 @@ def new_connector(
         typer.echo(f"made {path}")
     typer.echo(
         f"Now write connectors/{name}/protocol.py until this is green:\n"
-        f"  .venv/bin/pytest tests/contract/test_suite.py -k {name}"
+        f"  .venv/bin/pytest tests/contract/suite -k {name}"
     )
 
 
@@ -69,7 +69,7 @@ def write(name: str, title: str, folder: Path) -> list[Path]:
             f"The title must be up to {TITLE_MAX} printable characters without quotes: change it."
         )
     paths = {kind: folder / path.format(name=name) for kind, path in FILES.items()}
-    if not (folder / "tests" / "contract" / "test_suite.py").exists():
+    if not (folder / "tests" / "contract" / "suite").is_dir():
         raise SettingsError(
             f"{folder.resolve()} is no checkout of Fieldline: go there, or say --folder."
         )

@@ -26,11 +26,14 @@ class Kind(StrEnum):
 
 
 class Care(StrEnum):
-    """What a value is about, for masking and minimisation; as in connectors/sources.py."""
+    """What a value is about, for masking and minimisation."""
 
     TECHNICAL = "technical"
+    """A machine's: no person or contract can be told from it."""
     BUSINESS = "business"
+    """A customer's or a contract's."""
     PERSONAL = "personal"
+    """A person's, or what names one (GDPR, art. 4)."""
 
 
 MILLISECONDS = "ms since 1970"

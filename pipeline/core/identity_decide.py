@@ -57,9 +57,9 @@ def decide(command: AnyCommand, book: Book, now_ms: int) -> Decided | Refused:
 
 def _repeated(command: AnyCommand, book: Book) -> Decided | Refused | None:
     key = book.owners.get(command_field(command.id))
-    entry = book.entries.get(key) if key else None
     if key is None:
         return None
+    entry = book.entries.get(key)
     known = next((one for one in entry.log if one.command == command.id), None) if entry else None
     if known is None or known.digest != digest_of(command):
         return Refused(

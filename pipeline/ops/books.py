@@ -54,7 +54,6 @@ class Books:
     sinks: dict[str, SinkBooks] = field(default_factory=dict)
     confirmed_ms: dict[str, dict[str, int]] = field(default_factory=dict)
     """By sink: when each event was confirmed there, milliseconds since the Unix epoch."""
-    """When an event was first confirmed by a sink other than the lake, by event id."""
     sources: dict[str, tuple[str, int, int]] = field(default_factory=dict)
     """(device_id, session, sequence) of the sample that raised an event, by event id."""
     severities: dict[str, str] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from connectors.answers import Kind, Row
+from connectors.base import Effect
 from connectors.registry import names, system
 from connectors.system import System
 
@@ -41,8 +42,8 @@ def document(wanted: Sequence[str] = ()) -> str:
 
 def _chapter(one: System) -> str:
     parts = [f"## {one.title} (`{one.name}`)\n"]
-    writes = [call for call in one.calls if call.effect != "read"]
-    reads = [call for call in one.calls if call.effect == "read"]
+    writes = [call for call in one.calls if call.effect is not Effect.READ]
+    reads = [call for call in one.calls if call.effect is Effect.READ]
     parts.append("Calls that can have an effect:\n")
     parts.append(
         _table(

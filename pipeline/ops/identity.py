@@ -165,7 +165,6 @@ async def find(made: Desk, text: str, *, limit: int = MAX_FOUND) -> list[Entry]:
     exact = await made.read([key_of(kind, text) for kind in Kind], depth=0)
     found = {entry.key: entry for entry in exact.values()}
     wanted = text.casefold()
-    await made.settle()
     async for entry in made.index.scan():
         if len(found) >= limit:
             break

@@ -166,21 +166,18 @@ async def _exchange(
         trial = Book(entries=dict(book.entries), owners=dict(book.owners)) if book else None
         ends = await desk.rehearse([*moves, *wishes], when.now_ms, trial)
         leave = [m for m, end in zip(moves, ends, strict=False) if isinstance(end, Decided)]
-        if not any(isinstance(end, Refused) for end in ends[len(moves) :]):
+        ends = ends[len(moves) :]
+        if not any(isinstance(end, Refused) for end in ends):
             if book is None:
                 done = await desk.run([*leave, *wishes], when.now_ms, together=True)
-                ends = [*ends[: len(moves)], *done[len(leave) :]]
-            for (line, _), end in zip(left, ends[len(moves) :], strict=True):
+                ends = done[len(leave) :]
+            for (line, _), end in zip(left, ends, strict=True):
                 _note(out, line, end)
             return
-        for (line, before), end in zip(left, ends[len(moves) :], strict=True):
+        for (line, before), end in zip(left, ends, strict=True):
             if isinstance(end, Refused):
                 _note(out, line, before)
-        left = [
-            pair
-            for pair, end in zip(left, ends[len(moves) :], strict=True)
-            if isinstance(end, Decided)
-        ]
+        left = [p for p, end in zip(left, ends, strict=True) if isinstance(end, Decided)]
 
 
 def _note(out: Imported, line: Line, outcome: Decided | Refused) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
+import httpx
+
 from connectors.base import Checked, Connector, Conversation, Delivery, Effect
 from connectors.client import make_client
 from connectors.driver import Driver
@@ -141,7 +143,7 @@ async def _drive(driver: Driver, lines: Sequence[Line], take: Callable[[Finished
 async def _once(
     connector: _Watched,
     lines: Sequence[Line],
-    client: Any,  # noqa: ANN401 - httpx.AsyncClient
+    client: httpx.AsyncClient,
     policy: SinkPolicy,
     on_end: Callable[[Told], None],
 ) -> list[Told]:

@@ -103,7 +103,7 @@ class Identities:
             }
         return found
 
-    async def look(self) -> Index:
+    async def look(self) -> None:
         """Bring the index to where the topic ends now; it is then asked without `keep`.
 
         LookupError where the topic is not there; KafkaError; IdentitiesUnavailable.
@@ -113,44 +113,39 @@ class Identities:
             await self._open(tail)
         finally:
             await tail.stop()
-        if self._index is None:
-            raise AssertionError
-        return self._index
 
-    async def _open(self, tail: Tail) -> int:
+    async def _open(self, tail: Tail) -> tuple[Index, int]:
         index = Index(self._redis, self._codec, await cluster_id(self._settings))
         await tail.start()
         at_offset = await catch_up(index, tail)
         self._known, self._index = at_offset, index
-        return at_offset
+        return index, at_offset
 
     async def keep(self) -> None:
         """Follow the topic and keep the index, for ever; what fails is waited out."""
         while True:
             tail = Tail(self._settings, self._codec)
             try:
-                at_offset = await self._open(tail)
+                index, at_offset = await self._open(tail)
                 log.info("identity map read", offset=at_offset)
                 while True:
-                    at_offset = await self._step(tail, at_offset)
+                    at_offset = await self._step(tail, index, at_offset)
             except (KafkaError, IdentitiesUnavailable, LookupError, TimeoutError, OSError) as error:
                 log.warning("identity map not readable, trying again", detail=repr(error))
             finally:
                 await tail.stop()
             await asyncio.sleep(AGAIN_S)
 
-    async def _step(self, tail: Tail, at_offset: int) -> int:
+    async def _step(self, tail: Tail, index: Index, at_offset: int) -> int:
         """Take what has come, if any, to the index, and see whether that is still whole."""
         records, position = await tail.take()
-        if self._index is None:
-            raise AssertionError
         if records:
             # Before the index has it: from now on an answer must have it too.
             self._known = position
             self._cache.clear()
-        if await self._index.apply(at_offset, position, records) < position:
+        if await index.apply(at_offset, position, records) < position:
             log.warning("identity index was lost, making it again from the topic")
-            position = await catch_up(self._index, tail)
+            position = await catch_up(index, tail)
         self._known = max(self._known, position)
         return position
 

@@ -46,18 +46,17 @@ class Tail:
         self._consumer: AIOKafkaConsumer | None = None
 
     async def start(self) -> None:
-        """Open it; LookupError with the topic's name where that is not there."""
+        """Open it; LookupError with the topic's name where that is not there.
+
+        Stop it in any case, also where this fails or is cancelled.
+        """
         self._consumer = kafka.consumer(self._settings, client_id="fieldline-identity")
-        try:
-            await self._consumer.start()
-            if IDENTITY not in await self._consumer.topics():
-                raise LookupError(IDENTITY)  # noqa: TRY301 - closed below, as for all else
-            await kafka.topic_partitions(self._consumer, [IDENTITY])
-            self._consumer.assign([_TP])
-            self._consumer.seek(_TP, 0)
-        except BaseException:  # also a cancellation must not leave the client open
-            await self.stop()
-            raise
+        await self._consumer.start()
+        if IDENTITY not in await self._consumer.topics():
+            raise LookupError(IDENTITY)
+        await kafka.topic_partitions(self._consumer, [IDENTITY])
+        self._consumer.assign([_TP])
+        self._consumer.seek(_TP, 0)
 
     async def stop(self) -> None:
         """Close it; may be called again."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -31,7 +31,7 @@ from pipeline.core.identity_decide import decide
 from pipeline.settings import Settings, SettingsError
 from pipeline.state import identities_record
 from pipeline.state.identities import unusable
-from pipeline.state.identities_index import IdentitiesUnavailable, Index, Placed
+from pipeline.state.identities_index import Found, IdentitiesUnavailable, Index, Placed
 from pipeline.state.identities_topic import Tail, catch_up, cluster_id
 from pipeline.topology import IDENTITY
 from pipeline.wire import kafka
@@ -62,20 +62,23 @@ class Desk:
     async def read(self, keys: Sequence[str], *, depth: int = 2) -> dict[str, Entry]:
         """Entries as they are now, with what they name."""
         async with self._mine:
-            return await self._read_now(keys, depth)
+            self._settled = await catch_up(self.index, self._tail)
+            return (await self._look(keys, depth=depth)).entries
 
-    async def _read_now(self, keys: Sequence[str], depth: int) -> dict[str, Entry]:
-        self._settled = await catch_up(self.index, self._tail)
-        found = await self.index.read(keys, depth=depth)
+    async def _look(
+        self, keys: Collection[str], fields: Collection[str] = (), *, depth: int = 0
+    ) -> Found:
+        """What the index says, which must be complete up to where it was seen to be."""
+        found = await self.index.read(keys, fields, depth=depth)
         if found.at < self._settled:
             raise IdentitiesUnavailable("The identity map's index in Redis was lost just now.")
-        return found.entries
+        return found
 
     async def owners(self, fields: Sequence[str]) -> dict[str, str | None]:
         """Keys of the entries that hold fields (identity.id_field), as of now."""
         async with self._mine:
             self._settled = await catch_up(self.index, self._tail)
-            return (await self.index.read([], fields)).owners
+            return (await self._look([], fields)).owners
 
     async def settle(self) -> int:
         """Bring the index up to the topic; the offset."""
@@ -158,14 +161,12 @@ class Desk:
                 fields |= held
             if not keys and not fields:
                 break
-            found = await self.index.read(keys, fields)
-            if found.at < self._settled:
-                raise IdentitiesUnavailable("The identity map's index in Redis was lost just now.")
+            found = await self._look(keys, fields)
             book.entries |= {key: found.entries.get(key) for key in keys}
             book.owners |= found.owners
             remembered = {key for key in found.owners.values() if key} - book.entries.keys()
             if remembered:
-                known = (await self.index.read(remembered)).entries
+                known = (await self._look(remembered)).entries
                 book.entries |= {key: known.get(key) for key in remembered}
         outcomes: list[Decided | Refused] = []
         changed: dict[str, Entry] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from pipeline.core.identity_commands import (
 from pipeline.ops import identity as ops
 from pipeline.ops.identity_import import When, bring_in
 from pipeline.settings import SettingsError
-from pipeline.state.registry import read_lines
+from pipeline.state.registry import Line, Wrong, read_lines
 from pipeline.web.identity_api import API, Api, Make, Operation
 from pipeline.web.openapi import document
 from pipeline.web.problems import Problem
@@ -124,19 +124,21 @@ async def _import(api: Api, request: Request) -> Response:
         at_ms=_time(request, "at"),
         past=flags["past"],
     )
+    done = await bring_in(api.desk, _lines(raw), when, dry=flags["dry_run"])
+    status = HTTPStatus.MULTI_STATUS if done.wrong else HTTPStatus.OK
+    return JSONResponse(ops.imported_plain(done, dry=flags["dry_run"]), status_code=status)
+
+
+def _lines(raw: bytes) -> Iterator[Line | Wrong]:
+    """Lines of a registry file; Problem where it is unusable as a whole."""
     try:
-        lines = read_lines(io.StringIO(raw.decode("utf-8-sig"), newline=""), "the body")
-        done = await bring_in(api.desk, lines, when, dry=flags["dry_run"])
+        yield from read_lines(io.StringIO(raw.decode("utf-8-sig"), newline=""), "the body")
     except UnicodeDecodeError as error:
         raise Problem(
             HTTPStatus.BAD_REQUEST, "invalid", "The body is not UTF-8 text: send UTF-8."
         ) from error
     except SettingsError as error:
-        if "the body" not in str(error):
-            raise
         raise Problem(HTTPStatus.BAD_REQUEST, "invalid", str(error)) from error
-    status = HTTPStatus.MULTI_STATUS if done.wrong else HTTPStatus.OK
-    return JSONResponse(ops.imported_plain(done, dry=flags["dry_run"]), status_code=status)
 
 
 async def _openapi(_: Api, request: Request) -> Response:

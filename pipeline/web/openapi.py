@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from pipeline.web.requests import MAX_KEY
+
 if TYPE_CHECKING:
     from pipeline.web.identity_api import Operation
 
@@ -72,7 +74,7 @@ def _operation(one: Operation) -> dict[str, Any]:
                 "name": "Idempotency-Key",
                 "in": "header",
                 "description": "The same key with the same request changes nothing again.",
-                "schema": {"type": "string", "maxLength": 255},
+                "schema": {"type": "string", "maxLength": MAX_KEY},
             }
         )
         schema = {

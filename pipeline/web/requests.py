@@ -15,7 +15,8 @@ import orjson
 from pydantic import SecretStr
 from starlette.requests import Request
 
-from pipeline.core.identity import EVER
+from pipeline.core.identity import EVER, MAX_TEXT
+from pipeline.core.identity_check import MAX_WHY
 from pipeline.settings import SettingsError
 from pipeline.web.problems import Problem
 
@@ -148,13 +149,13 @@ def time_of(value: Any) -> int:  # noqa: ANN401 - any JSON
         ) from error
 
 
-TEXT: Final = Member({"type": "string", "maxLength": 200}, _text)
-LONG: Final = Member({"type": "string", "maxLength": 500}, _text)
+TEXT: Final = Member({"type": "string", "maxLength": MAX_TEXT}, _text)
+LONG: Final = Member({"type": "string", "maxLength": MAX_WHY}, _text)
 FLAG: Final = Member({"type": "boolean"}, _flag)
 IDS: Final = Member(
     {
         "type": "object",
-        "additionalProperties": {"type": "string", "maxLength": 200},
+        "additionalProperties": {"type": "string", "maxLength": MAX_TEXT},
         "description": "system.object to its id there; '' takes one away.",
     },
     _ids,

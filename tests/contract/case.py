@@ -1,6 +1,6 @@
 """What the contract suite must know of one system: tests/contract/cases/<system>.py has a CASE.
 
-The suite (test_suite.py) is the same for all. A trait that a system does not have is named in
+The suite (suite/) is the same for all. A trait that a system does not have is named in
 `lacks` with the reason; everything else must hold. Every code of `System.answers` (but
 transport trouble) must be caused by an entry of `codes` or `faults`, or stand in `unseen`
 with the reason why no far end can be made to say it.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from pipeline.core.outcome import Delivered, Outcome, Rejected, Scope, Unknown
 from pipeline.core.registry import DeviceRecord
 from tests.sandboxes.box import FarEnd, Start
 
@@ -38,6 +39,17 @@ class Means(StrEnum):
     ITEM = "retryable, this event's trouble"
     SYSTEM = "retryable, the system's trouble"
     UNKNOWN = "unknown"
+
+
+def means(outcome: Outcome) -> Means:
+    """An outcome in the words of a case."""
+    if isinstance(outcome, Delivered):
+        return Means.DELIVERED
+    if isinstance(outcome, Rejected):
+        return Means.REJECTED
+    if isinstance(outcome, Unknown):
+        return Means.UNKNOWN
+    return Means.ITEM if outcome.scope is Scope.ITEM else Means.SYSTEM
 
 
 class Trait(StrEnum):

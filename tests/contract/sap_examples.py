@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import httpx
+import pytest
 
 from connectors.base import Call, Conversation, Delivery, Reply
 from connectors.sap.config import SapSettings
@@ -19,7 +20,9 @@ from connectors.system import OPEN
 from pipeline.core.events import BusinessEvent
 from tests.contract.cases.sap import CASE
 from tests.contract.conversation import converse
-from tests.contract.world import event
+from tests.contract.world import World, event
+from tests.sandboxes.box import boxed
+from tests.sandboxes.sap import Sap
 
 NOW_S = 1_795_257_600.0
 URL = "https://my.s4hana.example"
@@ -27,8 +30,25 @@ PASSWORD = "open-sesame-1234"
 TOKEN = "token-of-the-session=="
 COOKIES = ("SAP_SESSIONID_S4H_100=abcdefgh12345678; path=/; HttpOnly", "sap-usercontext=x; path=/")
 
+KIND = "MaintenanceNotification"
 
 T = TypeVar("T")
+
+
+@pytest.fixture
+def sandbox() -> Sap:
+    """The far end itself, to look into and to change as its people do.
+
+    A module takes it and `world` by assignment: an imported name would be shadowed.
+    """
+    return Sap()
+
+
+@pytest.fixture
+def world(sandbox: Sap) -> Iterator[World]:
+    """The sandbox served."""
+    with boxed(sandbox) as far:
+        yield World(CASE, far)
 
 
 def talk(

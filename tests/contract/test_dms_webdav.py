@@ -14,9 +14,8 @@ from connectors.dms.answers import DAV_STATUSES, STATUSES
 from connectors.dms.webdav import _patched, _propstats
 from connectors.jobs import Final
 from pipeline.core.outcome import Delivered, Found, NotFound, Rejected, Retryable, Scope, Unknown
-from tests.contract.case import Means
+from tests.contract.case import Means, means
 from tests.contract.cases.dms import CASE
-from tests.contract.test_suite import means
 from tests.contract.world import World, event, story
 from tests.sandboxes.box import Box
 from tests.sandboxes.serve import running

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from connectors.base import Effect
 from pipeline.core.outcome import Delivered, Found, NotFound, Rejected, Retryable, Scope, Unknown
 from tests.contract.test_files_s3 import OVER_S3
-from tests.contract.world import World, event, story
+from tests.contract.world import World, event, many, story
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
     with OVER_S3.start() as far:
         yield World(OVER_S3, far)
-
-
-def many(number: int) -> list[Any]:
-    return [event(f"e{n}", device_id=f"acme/truck-{n}") for n in range(number)]
 
 
 async def test_what_was_taken_unseen_is_known_in_whatever_batch_it_comes_again(

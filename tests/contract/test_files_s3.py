@@ -23,10 +23,9 @@ from connectors.base import Checked, Connector
 from connectors.files.sigv4 import signed
 from connectors.jobs import Final
 from pipeline.core.outcome import Delivered, Found, NotFound, Rejected, Retryable, Scope, Unknown
-from tests.contract.case import Means
+from tests.contract.case import Means, means
 from tests.contract.cases.files import CASE
-from tests.contract.test_suite import means
-from tests.contract.world import World, event, story
+from tests.contract.world import World, event, many, story
 from tests.sandboxes.box import boxed
 from tests.sandboxes.files import (
     ACCESS_KEY_ID,
@@ -177,7 +176,7 @@ async def test_what_is_sent_twice_is_there_once(world: World) -> None:
 async def test_whatever_happens_on_the_way_of_the_manifest_each_is_there_once(
     world: World, fault: dict[str, Any]
 ) -> None:
-    told = [event(f"e{n}", device_id=f"acme/truck-{n}") for n in range(4)]
+    told = many(4)
     world.far.faults(world.case.on_write(**fault))
     ends = await world.run(told)
     assert {end.final for end in ends} == {Final.DELIVERED}
@@ -214,7 +213,7 @@ async def test_what_nobody_knows_of_a_manifest_is_unknown(
 
 
 async def test_one_bad_row_is_refused_alone_and_the_others_go(world: World) -> None:
-    told = [event(f"e{n}", device_id=f"acme/truck-{n}") for n in range(5)]
+    told = many(5)
     world.far.errors({"code": "EntityTooLarge", "key": told[3].id, "times": None})
     outcomes = await world.deliver(*told)
     assert [n for n, one in enumerate(outcomes) if isinstance(one, Rejected)] == [3]

@@ -16,8 +16,9 @@ from pipeline.core.events import Action, BusinessEvent, Severity
 from pipeline.core.outcome import Delivered, Found, NotFound, Rejected, Retryable, Scope
 from pipeline.core.registry import DeviceRecord
 from tests.contract.cases.netsuite import CASE
+from tests.contract.changes import OUTAGES, clear_during, with_refused_raise
 from tests.contract.conversation import steps
-from tests.contract.world import World, event, story
+from tests.contract.world import World, event, many, story
 from tests.sandboxes.box import boxed
 from tests.sandboxes.netsuite import Netsuite, make
 from tests.sandboxes.netsuite.records import TYPES, Record
@@ -315,7 +316,7 @@ async def test_hostile_answers_to_a_query_are_never_read_as_records(place: Place
 
 async def test_pages_of_a_look_up_are_all_read(place: Place) -> None:
     world, _ = place
-    told = [event(f"e{n}", device_id=f"acme/truck-{n}") for n in range(3)]
+    told = many(3)
     rows = [
         [{"id": str(n), "externalid": one.id, "custevent_fieldline_version": one.version}]
         for n, one in enumerate(told, 1)
@@ -351,26 +352,21 @@ async def test_a_change_in_the_batch_of_its_own_refused_raise_is_no_record(place
     assert update.action is Action.UPDATE
 
 
-@pytest.mark.parametrize("fault", [{"status": 503}, {"mode": "drop_before"}, {"status": 500}])
+@pytest.mark.parametrize("fault", OUTAGES)
 async def test_a_change_during_an_outage_is_the_systems_trouble(
     place: Place, fault: dict[str, Any]
 ) -> None:
     world, _ = place
-    raised, _, clear, _ = story()
-    await world.deliver(raised)
-    connector = world.connector()
-    world.far.faults({"path": "/suiteql", "times": None, **fault})
-    [outcome] = await world.deliver(clear, connector=connector)
+    outcome = await clear_during(world, path="/suiteql", **fault)
     assert isinstance(outcome, Retryable)
     assert outcome.scope is Scope.SYSTEM
 
 
 async def test_a_change_waits_as_long_as_the_raise_of_its_batch(place: Place) -> None:
     world, _ = place
-    raised, update, _, _ = story()
-    world.far.errors({"code": "CONCURRENCY_LIMIT_EXCEEDED", "key": raised.id, "times": None})
-    outcomes = await world.deliver(raised, update)
-    assert [o.scope for o in outcomes if isinstance(o, Retryable)] == [Scope.SYSTEM] * 2
-    world.far.errors({"code": "RCRD_HAS_BEEN_CHANGED", "key": raised.id, "times": None})
-    outcomes = await world.deliver(raised, update)
-    assert [o.scope for o in outcomes if isinstance(o, Retryable)] == [Scope.ITEM] * 2
+    for code, scope in (
+        ("CONCURRENCY_LIMIT_EXCEEDED", Scope.SYSTEM),
+        ("RCRD_HAS_BEEN_CHANGED", Scope.ITEM),
+    ):
+        outcomes = await with_refused_raise(world, code)
+        assert [o.scope for o in outcomes if isinstance(o, Retryable)] == [scope] * 2

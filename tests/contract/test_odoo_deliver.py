@@ -21,7 +21,7 @@ from pipeline.core.outcome import Delivered, Rejected, Retryable, Scope
 from pipeline.core.registry import DeviceRecord
 from pipeline.settings import SettingsError
 from tests.contract.cases.odoo import CASE
-from tests.contract.world import World, event, story
+from tests.contract.world import World, event, many, story
 from tests.sandboxes.box import boxed
 from tests.sandboxes.odoo import API_KEY, DATABASE, READER_KEY, Odoo
 
@@ -61,7 +61,7 @@ def by_person(sandbox: Odoo, **values: Any) -> None:  # noqa: ANN401 - any field
 
 async def test_thirty_rows_with_a_dozen_bad_ones_deliver_all_the_others(world: World) -> None:
     """After ten errors Odoo tells of no more, and it blames row 0 for the first of all."""
-    told = [event(f"e{n}", device_id=f"acme/truck-{n}") for n in range(30)]
+    told = many(30)
     bad = {n for n in range(30) if n % 5 in {1, 2}}
     world.far.errors(
         *(
@@ -76,7 +76,7 @@ async def test_thirty_rows_with_a_dozen_bad_ones_deliver_all_the_others(world: W
 
 
 async def test_where_the_system_fails_midway_the_rest_was_not_sent(world: World) -> None:
-    told = [event(f"e{n}", device_id=f"acme/truck-{n}") for n in range(4)]
+    told = many(4)
     world.far.errors({"code": "odoo.exceptions.ValidationError", "key": told[1].id, "times": None})
     world.far.faults(CASE.on_write(status=503, skip=2, times=None))
     outcomes = await world.deliver(*told)

@@ -6,12 +6,14 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 
-from tests.contract import test_suite as suite
-from tests.contract.case import Case, Cause, Means
+from tests.contract import suite
+from tests.contract.case import Case, Cause, Means, means
 from tests.contract.cases.odoo import CASE, STATUSES, WHOLE, raised
 from tests.contract.world import World, event
 from tests.sandboxes.box import FarEnd
@@ -67,7 +69,8 @@ CASE_RPC = RpcCase(
 GOLDEN = "test_the_keys_at_the_far_end_are_those_of_earlier_releases"
 TESTS: dict[str, Callable[[World], Awaitable[None]]] = {
     name: test
-    for name, test in vars(suite).items()
+    for module in iter_modules(suite.__path__, f"{suite.__name__}.")
+    for name, test in vars(import_module(module.name)).items()
     if name.startswith("test_") and list(inspect.signature(test).parameters) == ["world"]
 }
 """Every test of the suite that needs nothing but a world."""
@@ -95,10 +98,10 @@ async def test_a_value_of_none_is_a_member_left_out(world: World) -> None:
     told = json.dumps({"jsonrpc": "2.0", "id": 1})
     world.far.faults(CASE_RPC.on_write(status=200, body_text=told, times=None))
     [outcome] = await world.deliver(event())
-    assert suite.means(outcome) is Means.UNKNOWN
+    assert means(outcome) is Means.UNKNOWN
 
 
 async def test_a_user_that_is_not_there_rejects_no_event(world: World) -> None:
     [outcome] = await world.deliver(event(), connector=world.connector(username="nobody"))
-    assert suite.means(outcome) is Means.SYSTEM
+    assert means(outcome) is Means.SYSTEM
     assert "odoo.credentials" in repr(outcome)

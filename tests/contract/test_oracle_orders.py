@@ -27,8 +27,9 @@ from pipeline.core.events import BusinessEvent, Severity
 from pipeline.core.outcome import Delivered, Found, Rejected, Retryable, Scope, Unknown
 from pipeline.settings import SettingsError
 from tests.contract.cases.oracle import CASE
+from tests.contract.changes import OUTAGES, clear_during, with_refused_raise
 from tests.contract.conversation import body, steps
-from tests.contract.world import World, event, story
+from tests.contract.world import World, event, many, story
 from tests.sandboxes.box import boxed
 from tests.sandboxes.oracle import ORGANIZATION, PASSWORD, USERNAME, Oracle, make
 
@@ -45,10 +46,6 @@ def place() -> Iterator[Place]:
     sandbox = make()
     with boxed(sandbox) as far:
         yield World(CASE, far), sandbox
-
-
-def some(count: int) -> list[BusinessEvent]:
-    return [event(f"e{n}", device_id=f"acme/truck-{n}") for n in range(count)]
 
 
 def order_of(sandbox: Oracle, told: BusinessEvent) -> dict[str, Any]:
@@ -192,7 +189,7 @@ async def test_a_priority_only_rises_and_one_of_peoples_own_stays(
 
 async def test_many_new_orders_go_in_one_request(place: Place) -> None:
     world, _ = place
-    outcomes = await world.deliver(*some(25))
+    outcomes = await world.deliver(*many(25))
     assert [type(one) for one in outcomes] == [Delivered] * 25
     assert steps(world.writes()) == ["create_batch"]
     assert world.writes()[0].request.headers["content-type"].endswith("adf.batch+json")
@@ -201,7 +198,7 @@ async def test_many_new_orders_go_in_one_request(place: Place) -> None:
 
 async def test_a_refused_batch_has_made_nothing_and_its_orders_go_one_by_one(place: Place) -> None:
     world, _ = place
-    told = some(4)
+    told = many(4)
     world.far.errors({"code": "400", "key": told[1].id, "times": None})
     outcomes = await world.deliver(*told)
     assert [type(one) for one in outcomes] == [Delivered, Rejected, Delivered, Delivered]
@@ -218,11 +215,11 @@ async def test_a_batch_whose_parts_are_not_told_of_is_unknown_and_then_found(
 ) -> None:
     world, _ = place
     world.far.faults(CASE.on_write(times=1, **fault))
-    outcomes = await world.deliver(*some(3))
+    outcomes = await world.deliver(*many(3))
     assert {type(one) for one in outcomes} == {Unknown}
     if fault["mode"] != "drop_after":
         assert {o.code for o in outcomes if isinstance(o, Unknown)} == {"oracle.part_missing"}
-    again = await world.deliver(*some(3))
+    again = await world.deliver(*many(3))
     assert [type(one) for one in again] == [Delivered] * 3
     assert len(world.creates()) == 3
 
@@ -248,7 +245,7 @@ async def test_with_upsert_mode_creates_are_keyed(place: Place) -> None:
     assert connector.keyed
     await world.deliver(event("one"), connector=connector)
     assert world.writes()[0].request.headers["upsert-mode"] == "true"
-    await world.deliver(*some(3), connector=connector)
+    await world.deliver(*many(3), connector=connector)
     assert {part["operation"] for part in body(world.writes()[1])["parts"]} == {"upsert"}
     assert {call.effect for call in world.writes()} == {Effect.KEYED_WRITE}
     assert len(world.creates()) == 4
@@ -364,26 +361,18 @@ def test_requests_go_to_the_environment_and_its_identity_domain_only() -> None:
     assert made.hosts() == {"fusion.example", "idcs.example"}
 
 
-@pytest.mark.parametrize("fault", [{"status": 503}, {"mode": "drop_before"}, {"status": 500}])
+@pytest.mark.parametrize("fault", OUTAGES)
 async def test_a_change_during_an_outage_is_the_systems_trouble(
     place: Place, fault: dict[str, Any]
 ) -> None:
     world, _ = place
-    raised, _, clear, _ = story()
-    await world.deliver(raised)
-    connector = world.connector()
-    world.far.faults({"path": "q=", "times": None, **fault})
-    [outcome] = await world.deliver(clear, connector=connector)
+    outcome = await clear_during(world, path="q=", **fault)
     assert isinstance(outcome, Retryable)
     assert outcome.scope is Scope.SYSTEM
 
 
 async def test_a_change_waits_as_long_as_the_raise_of_its_batch(place: Place) -> None:
     world, _ = place
-    raised, update, _, _ = story()
-    world.far.errors({"code": "503", "key": raised.id, "times": None})
-    outcomes = await world.deliver(raised, update)
-    assert [o.scope for o in outcomes if isinstance(o, Retryable)] == [Scope.SYSTEM] * 2
-    world.far.errors({"code": "409", "key": raised.id, "times": None})
-    outcomes = await world.deliver(raised, update)
-    assert [o.scope for o in outcomes if isinstance(o, Retryable)] == [Scope.ITEM] * 2
+    for code, scope in (("503", Scope.SYSTEM), ("409", Scope.ITEM)):
+        outcomes = await with_refused_raise(world, code)
+        assert [o.scope for o in outcomes if isinstance(o, Retryable)] == [scope] * 2

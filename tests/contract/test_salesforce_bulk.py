@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connectors.base import Reply
 from connectors.salesforce.bulk import csv_of, pieces, rows_of
 from pipeline.core.outcome import Delivered, Outcome, Rejected, Retryable, Scope, Unknown
+from tests.contract import salesforce_examples
 from tests.contract.conversation import steps
-from tests.contract.salesforce_examples import Org, org
-from tests.contract.test_salesforce_deliver import READ, many, talk
+from tests.contract.salesforce_examples import READ, Org, talk
+from tests.contract.world import many
 from tests.sandboxes.salesforce import jobs
 from tests.sandboxes.salesforce.schema import OBJECTS
 
@@ -26,10 +26,7 @@ BULK = ["bulk_create", "bulk_upload", "bulk_start"]
 RESULTS = ["bulk_unprocessed", "bulk_failed", "bulk_successful"]
 
 
-@pytest.fixture
-def there() -> Iterator[Org]:
-    with org() as made:
-        yield made
+there = salesforce_examples.there
 
 
 async def bulk(there: Org, count: int, **values: Any) -> list[Outcome]:  # noqa: ANN401 - settings
@@ -212,6 +209,7 @@ def test_no_answer_of_a_job_raises(content: bytes) -> None:
 
 
 @given(st.lists(st.text(max_size=50), max_size=40), st.integers(10, 200))
+@example(["", "", '"', "x", "x"], 31)
 def test_jobs_are_cut_to_size_and_lose_no_row(texts: list[str], most: int) -> None:
     rows = [{"a": text, "n": str(n)} for n, text in enumerate(texts)]
     cut = list(pieces(rows, most))

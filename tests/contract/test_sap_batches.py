@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -11,26 +10,15 @@ import pytest
 from connectors.sap.mapping import reference
 from connectors.sap.system import SYSTEM
 from pipeline.core.outcome import Delivered, Found, NotFound, Rejected, Retryable, Unknown
-from tests.contract.cases.sap import CASE
-from tests.contract.world import World, event, story
-from tests.sandboxes.box import boxed
+from tests.contract import sap_examples
+from tests.contract.sap_examples import KIND
+from tests.contract.world import World, event, many, story
 from tests.sandboxes.sap import Sap
 
-KIND = "MaintenanceNotification"
 RAISED, _, CLEAR, _ = story()
 
 
-@pytest.fixture
-def sandbox() -> Sap:
-    """The far end itself, to look into and to change as its people do."""
-    return Sap()
-
-
-@pytest.fixture
-def world(sandbox: Sap) -> Iterator[World]:
-    """The sandbox served."""
-    with boxed(sandbox) as far:
-        yield World(CASE, far)
+sandbox, world = sap_examples.sandbox, sap_examples.world
 
 
 # -- batches
@@ -39,7 +27,7 @@ def world(sandbox: Sap) -> Iterator[World]:
 async def test_changes_of_many_notifications_go_in_one_batch_each_in_its_own_change_set(
     world: World, sandbox: Sap
 ) -> None:
-    told = [event(f"e{n}", device_id=f"acme/truck-{n}") for n in range(5)]
+    told = many(5)
     outcomes = await world.deliver(*told)
     changes = [
         event(f"c{n}", action=CLEAR.action, entity_id=one.id, device_id=one.device_id)
@@ -57,7 +45,7 @@ async def test_changes_of_many_notifications_go_in_one_batch_each_in_its_own_cha
 
 
 async def test_a_batch_that_is_refused_as_a_whole_is_sent_one_by_one(world: World) -> None:
-    told = [event(f"e{n}", device_id=f"acme/truck-{n}") for n in range(3)]
+    told = many(3)
     malformed = {"error": {"code": "005056A509B11EE1B9A8FEC11C21578E", "message": "no"}}
     world.far.faults(
         {
@@ -74,7 +62,7 @@ async def test_a_batch_that_is_refused_as_a_whole_is_sent_one_by_one(world: Worl
 
 @pytest.mark.parametrize("mode", ["truncate", "drop_after", "html"])
 async def test_a_batch_whose_answer_is_lost_is_unknown_for_all(world: World, mode: str) -> None:
-    told = [event(f"e{n}", device_id=f"acme/truck-{n}") for n in range(3)]
+    told = many(3)
     world.far.faults({"path": r"\$batch", "mode": mode})
     outcomes = await world.deliver(*told)
     assert [type(one) for one in outcomes] == [Unknown] * 3
@@ -85,7 +73,7 @@ async def test_a_batch_whose_answer_is_lost_is_unknown_for_all(world: World, mod
 
 async def test_an_order_is_made_once_for_each_notification(world: World) -> None:
     made = world.connector(create_order=True, maintenance_planning_plant="1010")
-    told = [event(f"e{n}", device_id=f"acme/truck-{n}") for n in range(3)]
+    told = many(3)
     world.far.faults({"path": r"0002/\$batch", "mode": "drop_after"})
     lost = await world.deliver(*told, connector=made)
     assert [type(one) for one in lost] == [Unknown] * 3

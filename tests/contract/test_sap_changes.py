@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pytest
 
 from connectors.sap.mapping import LONG_TEXT_MAX, marks, reference, units
 from pipeline.core.events import Severity
@@ -19,9 +17,10 @@ from pipeline.core.outcome import (
     Scope,
     Unknown,
 )
-from tests.contract.cases.sap import CASE
+from tests.contract import sap_examples
 from tests.contract.conversation import steps
 from tests.contract.sap_examples import (
+    KIND,
     body,
     connector,
     created,
@@ -33,24 +32,12 @@ from tests.contract.sap_examples import (
     token,
 )
 from tests.contract.world import World, event, story
-from tests.sandboxes.box import boxed
 from tests.sandboxes.sap import MISSING, Sap
 
-KIND = "MaintenanceNotification"
 RAISED, UPDATE, CLEAR, AGAIN = story()
 
 
-@pytest.fixture
-def sandbox() -> Sap:
-    """The far end itself, to look into and to change as its people do."""
-    return Sap()
-
-
-@pytest.fixture
-def world(sandbox: Sap) -> Iterator[World]:
-    """The sandbox served."""
-    with boxed(sandbox) as far:
-        yield World(CASE, far)
+sandbox, world = sap_examples.sandbox, sap_examples.world
 
 
 def shown(sandbox: Sap) -> dict[str, Any]:

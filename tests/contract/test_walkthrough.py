@@ -40,7 +40,7 @@ def python(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def suite(checkout: Path, wanted: str) -> subprocess.CompletedProcess[str]:
-    path = "tests/contract/test_suite.py"
+    path = "tests/contract/suite"
     return python(checkout, "-m", "pytest", path, "-q", "-k", wanted, "-p", "no:cacheprovider")
 
 

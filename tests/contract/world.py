@@ -84,6 +84,11 @@ def event(name: str = "one", *, offset: int = 0, **changes: Any) -> BusinessEven
     return replace(made, **changes)
 
 
+def many(count: int) -> list[BusinessEvent]:
+    """So many events, each of a device of its own."""
+    return [event(f"e{n}", device_id=f"acme/truck-{n}") for n in range(count)]
+
+
 def story(name: str = "one", *, reopened: bool = True) -> list[BusinessEvent]:
     """One trouble: raised, less bad, over, and there again."""
     raised = event(name, offset=1)

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tests.sandboxes.base import Sandbox
+from tests.sandboxes.journal import Op
 
 API_KEY = "fieldline-key"
 API_SECRET = "erpnext-secret-of-the-sandbox"
@@ -165,7 +166,7 @@ class Erpnext(Sandbox):
         return None
 
 
-def _op(before: dict[str, Any], after: dict[str, Any]) -> Any:  # noqa: ANN401 - journal.Op
+def _op(before: dict[str, Any], after: dict[str, Any]) -> Op:
     closed = {"Closed", "Resolved"}
     was, now = before.get("status") in closed, after.get("status") in closed
     if was == now:

@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tests.sandboxes.base import Sandbox
+from tests.sandboxes.journal import Op
 
 ORG = "acme"
 BUCKET = "dashboards"
@@ -126,8 +127,8 @@ class Influx(Sandbox):
         there = self.points.setdefault(key, {})
         if there | point.fields != there:
             series = ",".join((point.measurement, *(f"{k}={v}" for k, v in key[1])))
-            op = "update" if there else "create"
-            self.journal.note(op, "point", f"{series} {at}", series, point.fields)  # type: ignore[arg-type]  # one of two
+            op: Op = "update" if there else "create"
+            self.journal.note(op, "point", f"{series} {at}", series, point.fields)
         there.update(point.fields)
         return ""
 

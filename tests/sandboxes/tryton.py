@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Route
 from infra.local.tryton import Tryton
 from tests.sandboxes.base import Sandbox
 from tests.sandboxes.box import Box, boxed
+from tests.sandboxes.journal import Op
 from tests.tryton_server import Administrator, running
 
 CREATE, WRITE = ".create", ".write"
@@ -106,10 +107,10 @@ class TrytonDoor(Sandbox):
             for ids, values in zip(params[:-1:2], params[1:-1:2], strict=True):
                 for own in ids:
                     kind, key = self._keys.get((model, own), (model, ""))
-                    op = "update"
+                    op: Op = "update"
                     if "status" in values:
                         op = "close" if values["status"] in self._done else "reopen"
-                    self.journal.note(op, kind, key, str(own), values)  # type: ignore[arg-type]
+                    self.journal.note(op, kind, key, str(own), values)
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.core.identity import Entry, at, identity_of, key_of
+from pipeline.core.identity import Entry, Kind, at, identity_of, key_of
 from pipeline.core.identity_commands import AnyCommand, Book, Decided, Refused, wanted
 from pipeline.core.identity_decide import decide
 from pipeline.core.registry import DeviceRecord
@@ -44,5 +44,5 @@ class World:
 
     def at(self, device: str, at_ms: int) -> DeviceRecord | None:
         """The device's row at an instant."""
-        entry = self.entries.get(key_of("device", device))  # type: ignore[arg-type]  # its word
+        entry = self.entries.get(key_of(Kind.DEVICE, device))
         return None if entry is None else at(identity_of(entry, self.entries), at_ms)

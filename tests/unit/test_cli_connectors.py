@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +10,13 @@ import pytest
 
 from connectors import registry
 from tests.sandboxes.box import Box, boxed
-from tests.sandboxes.erpnext import API_KEY, API_SECRET, make
-from tests.unit.cli_world import SECRET, called, json_lines, refused
+from tests.sandboxes.erpnext import make
+from tests.unit.cli_world import SECRET, bare, called, config_in, json_lines, refused
 
 
 @pytest.fixture(autouse=True)
 def _nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("ERPNEXT_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "100")
+    bare(monkeypatch)
 
 
 @pytest.fixture
@@ -31,9 +27,7 @@ def far() -> Iterator[Box]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
-    path = tmp_path / "erpnext.yaml"
-    path.write_text(f"api_key: {API_KEY}\napi_secret: {API_SECRET}\n")
-    return str(path)
+    return config_in(tmp_path)
 
 
 def test_the_list_has_every_connector_and_whether_it_is_configured(

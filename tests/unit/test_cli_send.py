@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from pipeline.cli.send import MAX_CONFIG, values_of
 from pipeline.settings import SettingsError
 from tests.sandboxes.box import Box, boxed
-from tests.sandboxes.erpnext import API_KEY, API_SECRET, make
-from tests.unit.cli_world import SECRET, called, json_lines, refused
+from tests.sandboxes.erpnext import API_SECRET, make
+from tests.unit.cli_world import SECRET, bare, called, config_in, json_lines, refused
+from tests.unit.send_world import KEYS
 from tests.unit.test_cli import FIELDLINE, fieldline
 
 RECORD = {
@@ -26,25 +25,11 @@ RECORD = {
     "customer_id": "C-1",
     "customer_name": "Acme Cold Chain",
 }
-KEYS = [
-    *("line", "id", "device_id", "outcome", "target_id", "created", "code", "message"),
-    *("answer", "final", "retry_after_s", "attempts"),
-]
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
 
 
 @pytest.fixture(autouse=True)
 def _nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("ERPNEXT_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "100")
+    bare(monkeypatch)
 
 
 @pytest.fixture
@@ -55,9 +40,7 @@ def far() -> Iterator[Box]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
-    path = tmp_path / "erpnext.yaml"
-    path.write_text(f"api_key: {API_KEY}\napi_secret: {API_SECRET}\n")
-    return str(path)
+    return config_in(tmp_path)
 
 
 def line(summary: str, **more: object) -> str:

@@ -88,14 +88,14 @@ def test_the_suite_finds_it_and_is_red_for_what_is_not_written(
     chosen = "makes_one_record or check_reads_only or unknown_device"
     ended = run(
         checkout,
-        *("pytest", "-p", "no:cacheprovider", "-q", "tests/contract/test_suite.py"),
+        *("pytest", "-p", "no:cacheprovider", "-q", "tests/contract/suite"),
         *("-rfp", "-k", f"{NAME} and ({chosen})"),
     )
     assert ended.returncode == 1, ended.stdout + ended.stderr
-    failed = re.findall(r"(?m)^FAILED \S+::(\w+)\[", ended.stdout)
+    failed = sorted(re.findall(r"(?m)^FAILED \S+::(\w+)\[", ended.stdout))
     assert failed == [
-        "test_an_event_makes_one_record_whose_key_and_id_are_told",
         "test_a_check_reads_only_and_says_what_is_well",
+        "test_an_event_makes_one_record_whose_key_and_id_are_told",
     ]
     assert "ERROR" not in ended.stdout
     assert re.search(r"(?m)^PASSED \S+::test_an_event_of_an_unknown_device", ended.stdout)
@@ -163,7 +163,7 @@ def test_the_command_says_what_it_made_and_what_comes_next(tmp_path: Path) -> No
     ended = fieldline("new-connector", "initech", "--folder", str(folder))
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("made ") == len(FILES)
-    assert "pytest tests/contract/test_suite.py -k initech" in ended.stdout
+    assert "pytest tests/contract/suite -k initech" in ended.stdout
     assert "Initech" in (folder / "connectors/initech/protocol.py").read_text(encoding="utf-8")
 
 

@@ -88,8 +88,8 @@ CASE = Case(
         ),
     ),
     unseen={
-        "salesforce.no_query": "said of a query: test_salesforce_deliver.py",
-        "salesforce.no_record": "said of a change: test_salesforce_deliver.py",
+        "salesforce.no_query": "said of a query: test_salesforce_changes.py",
+        "salesforce.no_record": "said of a change: test_salesforce_changes.py",
         "salesforce.credentials": "of the token endpoint: the suite's test of wrong credentials",
         "salesforce.token_unavailable": "of the token endpoint: test_salesforce_session.py",
         "salesforce.instance_host": "of the token endpoint: test_salesforce_session.py",

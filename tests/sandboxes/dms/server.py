@@ -41,6 +41,7 @@ from tests.sandboxes.dms.forms import (
     form_of,
     properties_of,
 )
+from tests.sandboxes.journal import Op
 
 CLIENT_ID = "fieldline"
 CLIENT_SECRET = "repository-secret-of-the-sandbox"
@@ -280,20 +281,16 @@ class Dms(Sandbox):
         body = content[1] if content else copy.content
         series.versions.append(self._version(series, copy.properties | given, body))
         after = series.versions[-1].properties.get("fieldline:state")
-        op = "update" if before == after else "close" if after == "closed" else "reopen"
+        op: Op = "update" if before == after else "close" if after == "closed" else "reopen"
         self._note(op, series, given)
         return _json(self._shown(series, form), 201)
 
     # -- objects
 
     def _version(self, series: Series, properties: dict[str, Any], content: bytes) -> Version:
-        number = len(series.versions) + 1
-        return Version(
-            id=f"{series.id};{number}.0",
-            properties=properties,
-            content=content,
-            label=f"{number}.0",
-        )
+        label = f"{len(series.versions) + 1}.0"
+        own = f"{series.id};{label}"
+        return Version(id=own, properties=properties, content=content, label=label)
 
     def _wanted(self, before: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         """What a repository checks before it takes properties."""
@@ -356,13 +353,13 @@ class Dms(Sandbox):
         ]
         return {"results": hits, "hasMoreItems": False, "numItems": len(hits)}
 
-    def _note(self, op: str, series: Series, fields: Mapping[str, Any]) -> None:
-        properties = series.versions[-1].properties
-        content = series.versions[-1].content.decode("utf-8", "replace")
+    def _note(self, op: Op, series: Series, fields: Mapping[str, Any]) -> None:
+        latest = series.versions[-1]
+        content = latest.content.decode("utf-8", "replace")
         self.journal.note(
-            op,  # type: ignore[arg-type]
-            str(properties["cmis:objectTypeId"]),
-            str(properties.get("fieldline:key", "")),
+            op,
+            str(latest.properties["cmis:objectTypeId"]),
+            str(latest.properties.get("fieldline:key", "")),
             series.id,
             {**fields, "content": content},
         )
@@ -385,8 +382,8 @@ def _json(value: object, status: int = 200) -> Response:
 
 
 def _error(error: CmisError) -> Response:
-    status = STATUS_OF.get(error.name, 500)
-    return _json({"exception": error.name, "message": error.message}, status)
+    told = {"exception": error.name, "message": error.message}
+    return _json(told, STATUS_OF.get(error.name, 500))
 
 
 def _nobody() -> Response:
