@@ -35,12 +35,13 @@ IN_TURN = 32
 class Message:
     """A record from Kafka. It is its own event, as Faust calls what wraps a message."""
 
-    __slots__ = ("headers", "key", "offset", "partition", "topic", "tp", "value")
+    __slots__ = ("headers", "key", "offset", "partition", "timestamp_ms", "topic", "tp", "value")
 
     def __init__(self, tp: TP, record: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         self.tp, self.topic, self.partition = tp, tp.topic, tp.partition
         self.offset, self.key, self.value = record.offset, record.key, record.value
         self.headers = record.headers
+        self.timestamp_ms = record.timestamp
 
     @property
     def message(self) -> Message:

@@ -37,6 +37,6 @@ class Quarantine:
             device_id=None,
             payload=message.value or b"",
             readings=0,
-            received_ms=int(message.timestamp * 1000),
+            received_ms=message.timestamp_ms,
         )
         return await self._topic.send(key=where.encode(), value=value)

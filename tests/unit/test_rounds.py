@@ -29,7 +29,7 @@ def messages(offsets: range) -> list[Message]:
 
 
 def record(offset: int) -> SimpleNamespace:
-    return SimpleNamespace(offset=offset, key=b"k", value=b"v", headers=())
+    return SimpleNamespace(offset=offset, key=b"k", value=b"v", headers=(), timestamp=1_000)
 
 
 def give(rounds: Rounds, offsets: range) -> None:
