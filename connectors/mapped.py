@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from connectors.base import Conversation, Delivery
 from connectors.fields import OPEN, Field, Policy, payload
@@ -27,6 +27,8 @@ class OfRecord(Protocol):
 
 
 Ours = TypeVar("Ours")
+Raised = TypeVar("Raised")
+Changed = TypeVar("Changed")
 Changing = TypeVar("Changing", bound=OfRecord)
 
 
@@ -97,6 +99,26 @@ def one_by_one(
         results[key] = stop or (yield from change(one))
         stop = stop or stop_of(results[key])
     return results
+
+
+def sorted_out(
+    deliveries: Sequence[Delivery],
+    plan: Callable[[Delivery], Rejected | Changed | Raised],
+    change: type[Changed],
+) -> tuple[dict[str, Outcome], dict[str, Raised], dict[str, Changed]]:
+    """By key: what cannot be mapped, what raises a record, and what changes one."""
+    rejected: dict[str, Outcome] = {}
+    raised: dict[str, Raised] = {}
+    changes: dict[str, Changed] = {}
+    for one in deliveries:
+        made = plan(one)
+        if isinstance(made, Rejected):
+            rejected[one.key] = made
+        elif isinstance(made, change):
+            changes[one.key] = made
+        else:
+            raised[one.key] = cast("Raised", made)
+    return rejected, raised, changes
 
 
 def stop_of(outcome: Outcome) -> Retryable | None:

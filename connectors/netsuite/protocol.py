@@ -22,7 +22,7 @@ import httpx
 from connectors.answers import Kind
 from connectors.base import Checked, Conversation, Delivery, Effect, Reply
 from connectors.fields import Policy
-from connectors.mapped import in_order, mapped, one_by_one, stop_of
+from connectors.mapped import in_order, mapped, one_by_one, sorted_out, stop_of
 from connectors.netsuite.access import Access
 from connectors.netsuite.answers import (
     IGNORED,
@@ -98,17 +98,7 @@ class NetsuiteConnector:
 
     def deliver(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[Outcome]]:
         """Bring the events to NetSuite; one outcome per delivery, in order."""
-        results: dict[str, Outcome] = {}
-        raised: dict[str, dict[str, Any]] = {}
-        changes: dict[str, Change] = {}
-        for one in deliveries:
-            plan = self._mapped(one)
-            if isinstance(plan, Rejected):
-                results[one.key] = plan
-            elif isinstance(plan, Change):
-                changes[one.key] = plan
-            else:
-                raised[one.key] = plan
+        results, raised, changes = sorted_out(deliveries, self._mapped, Change)
         keys = raised.keys() | {change.key for change in changes.values()}
         held = yield from self._finish_jobs(keys)
         found = yield from self._find(keys - held.keys())

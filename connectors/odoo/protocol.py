@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from connectors.base import Checked, Conversation, Delivery
 from connectors.fields import Policy
-from connectors.mapped import facts_of, in_order, mapped
+from connectors.mapped import facts_of, in_order, mapped, sorted_out
 from connectors.odoo.answers import NAME, Trouble, words
 from connectors.odoo.changes import MESSAGES, Change, Changes
 from connectors.odoo.config import OdooSettings
@@ -54,17 +54,7 @@ class OdooConnector:
 
     def deliver(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[Outcome]]:
         """What is raised first, then what changes it; one outcome per delivery, in order."""
-        results: dict[str, Outcome] = {}
-        raised: dict[str, Request] = {}
-        changed: dict[str, Change] = {}
-        for one in deliveries:
-            made = self._mapped(one)
-            if isinstance(made, Rejected):
-                results[one.key] = made
-            elif isinstance(made, Request):
-                raised[one.key] = made
-            else:
-                changed[one.key] = made
+        results, raised, changed = sorted_out(deliveries, self._mapped, Change)
         if raised:
             results |= yield from self._requests.create(raised)
         if changed:

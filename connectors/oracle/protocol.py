@@ -13,7 +13,7 @@ from typing import Any
 from connectors.answers import Kind
 from connectors.base import Checked, Conversation, Delivery, Effect
 from connectors.fields import Policy
-from connectors.mapped import in_order, mapped, one_by_one
+from connectors.mapped import in_order, mapped, one_by_one, sorted_out
 from connectors.oracle.answers import NAME, NO_RECORD, trouble, words
 from connectors.oracle.config import OracleSettings
 from connectors.oracle.mapping import (
@@ -80,17 +80,7 @@ class OracleConnector:
 
     def deliver(self, deliveries: Sequence[Delivery]) -> Conversation[Sequence[Outcome]]:
         """Bring the events to Oracle; one outcome per delivery, in order."""
-        results: dict[str, Outcome] = {}
-        raised: dict[str, Body] = {}
-        changes: dict[str, Change] = {}
-        for one in deliveries:
-            plan = self._mapped(one)
-            if isinstance(plan, Rejected):
-                results[one.key] = plan
-            elif isinstance(plan, Change):
-                changes[one.key] = plan
-            else:
-                raised[one.key] = plan
+        results, raised, changes = sorted_out(deliveries, self._mapped, Change)
         bodies = {body["reference"]: body for body in raised.values()}
         orders = yield from self._orders.find(
             bodies.keys() | {change.key for change in changes.values()}

@@ -18,7 +18,7 @@ import httpx
 from connectors.answers import text_of
 from connectors.base import Checked, Conversation, Delivery, Effect
 from connectors.fields import Policy
-from connectors.mapped import in_order
+from connectors.mapped import in_order, sorted_out
 from connectors.sap.answers import NAME, entity
 from connectors.sap.batch import Op
 from connectors.sap.changes import Changes
@@ -74,18 +74,8 @@ class SapConnector:
         A key that comes twice in one batch is created once. What is raised goes first, so that
         it can be updated and cleared in the same batch.
         """
-        results: dict[str, Outcome] = {}
-        raised: dict[str, Delivery] = {}
-        bodies: dict[str, dict[str, Any]] = {}
-        changes: dict[str, Change] = {}
-        for one in deliveries:
-            made = self._mapped(one)
-            if isinstance(made, Rejected):
-                results[one.key] = made
-            elif isinstance(made, Change):
-                changes[one.key] = made
-            else:
-                raised[one.key], bodies[one.key] = one, made
+        results, bodies, changes = sorted_out(deliveries, self._mapped, Change)
+        raised = {one.key: one for one in deliveries if one.key in bodies}
         if raised:
             results |= yield from self._raise(raised, bodies)
         made_of = {reference(key): results[key] for key in raised}

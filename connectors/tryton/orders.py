@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from connectors.base import Conversation, Effect
+from connectors.mapped import stop_of
 from connectors.tryton.answers import (
     IN_BAND,
     INACTIVE_CUSTOMER,
@@ -93,7 +94,7 @@ class Orders:
         for at, pair in enumerate(left):
             result = (yield from self._create([pair]))[pair[0].key]
             results[pair[0].key] = result
-            if stop := _trouble_for_all(result):
+            if stop := stop_of(result):
                 results.update(dict.fromkeys([order.key for order, _ in left[at + 1 :]], stop))
                 break
         return results
@@ -209,12 +210,3 @@ def _not_made(answer: int | Failure, asset: str) -> Outcome:
         message=f"Tryton made equipment {asset} and does not find it: was it deleted just now?",
         scope=Scope.ITEM,
     )
-
-
-def _trouble_for_all(result: Outcome) -> Retryable | None:
-    """What the orders still to be sent get, where this one's trouble is the system's."""
-    if isinstance(result, Unknown):
-        return Retryable(code=result.code, message=result.message, scope=Scope.SYSTEM)
-    if isinstance(result, Retryable) and result.scope is Scope.SYSTEM:
-        return result
-    return None

@@ -22,7 +22,7 @@ from typing import Any
 
 from connectors.base import Checked, Conversation, Delivery
 from connectors.fields import OPEN, Policy
-from connectors.mapped import in_order
+from connectors.mapped import in_order, sorted_out
 from connectors.tryton.answers import Failure, trouble
 from connectors.tryton.changes import Changes
 from connectors.tryton.config import TrytonSettings
@@ -95,17 +95,7 @@ class TrytonConnector:
         A key that comes twice in one batch is created once. What is raised goes first, so that
         it can be updated and cleared in the same batch.
         """
-        results: dict[str, Outcome] = {}
-        orders: dict[str, Order] = {}
-        changes: dict[str, Change] = {}
-        for delivery in deliveries:
-            made = self._mapped(delivery)
-            if isinstance(made, Rejected):
-                results[delivery.key] = made
-            elif isinstance(made, Order):
-                orders[delivery.key] = made
-            else:
-                changes[delivery.key] = made
+        results, orders, changes = sorted_out(deliveries, self._mapped, Change)
         if orders:
             results.update((yield from self._orders.deliver(orders)))
         if changes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from connectors.jobs import Final
 from pipeline.core.outcome import Delivered
 from tests.contract.case import Means, means
@@ -34,22 +36,16 @@ async def test_it_is_created_once_though_the_system_is_down_for_a_while(world: W
     assert len(world.creates()) == 1
 
 
-async def test_taken_and_then_the_connection_lost_leaves_one_record(world: World) -> None:
-    world.far.faults(world.case.on_write(mode="drop_after", times=2))
-    [end] = await world.run([event()])
-    assert end.final is Final.DELIVERED
-    assert len(world.creates()) == 1
-
-
-async def test_a_connection_lost_before_anything_was_taken_leaves_one_record(world: World) -> None:
-    world.far.faults(world.case.on_write(mode="drop_before", times=2))
-    [end] = await world.run([event()])
-    assert end.final is Final.DELIVERED
-    assert len(world.creates()) == 1
-
-
-async def test_an_answer_that_never_comes_leaves_one_record(world: World) -> None:
-    world.far.faults(world.case.on_write(mode="hang", times=1))
+@pytest.mark.parametrize(
+    ("mode", "times"),
+    [
+        pytest.param("drop_after", 2, id="taken, and then the connection lost"),
+        pytest.param("drop_before", 2, id="the connection lost before anything was taken"),
+        pytest.param("hang", 1, id="an answer that never comes"),
+    ],
+)
+async def test_a_lost_answer_leaves_one_record(world: World, mode: str, times: int) -> None:
+    world.far.faults(world.case.on_write(mode=mode, times=times))
     [end] = await world.run([event()])
     assert end.final is Final.DELIVERED
     assert len(world.creates()) == 1
