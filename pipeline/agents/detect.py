@@ -64,10 +64,14 @@ class _Partition:
     have been emitted by an owner before us, under the rules noted then.
     """
 
-    def __init__(self, number: int, detection: Detection, seal: Seal, *, settled_at: int) -> None:
+    def __init__(
+        self, number: int, detection: Detection, seal: Seal, *, until: int | None, settled_at: int
+    ) -> None:
         self.number = number
         self.seal = seal
         self.detection = detection
+        self.until = until
+        """Every reading before this offset is part of the stored state; None if never noted."""
         self.settled_at = settled_at
         self.use(detection)
         self.next_offset = -1
@@ -125,6 +129,9 @@ class Detector:
             by_partition.setdefault(event.message.partition, []).append(event.message)
         sent: list[Sent] = []
         for number, messages in by_partition.items():
+            if hand.lost:
+                # What is opened now is not recovered yet, and would be there when it is.
+                return
             partition = self._partitions.get(number) or await self._open(number, hand)
             if hand.lost or partition is None:
                 return
@@ -157,6 +164,18 @@ class Detector:
         emitted and did not store comes out the same again.
         """
         kept = partition_state.decode(self._table.note(number))
+        acknowledged = self._holdings.begins.get(TP(READINGS, number))
+        if kept.lacks(acknowledged):
+            self._rebuild(
+                number,
+                mark=f"until {kept.until}",
+                why=(
+                    f"The stored state of partition {number} stands at offset {kept.until} of "
+                    f"{READINGS}, and offsets up to {acknowledged} are acknowledged: set group "
+                    f"{self._app.conf.id} back to {kept.until} and start again; what is read "
+                    "twice changes nothing."
+                ),
+            )
         rules = self._rules.version(kept.rules_version) or self._rules.latest
         detection = Detection(rules, self._registry, window=self._window)
         decoder = device_restore.Decoder(detection, number)
@@ -171,13 +190,21 @@ class Detector:
                 if hand.lost:
                     return None
         if seal.claimed != kept.seal:
-            self._rebuild(number, kept.seal)
+            self._rebuild(
+                number,
+                mark=str(kept.seal),
+                why=(
+                    f"The stored state of partition {number} is not whole, nor is its changelog "
+                    f"{self._table.changelog}: restore the topic, or clear both and replay the "
+                    "readings."
+                ),
+            )
         detection.remember(kept.memory)
         try:
             end = self._app.consumer.highwater(TP(READINGS, number))
         except AssertionError:
             return None  # aiokafka's word for a partition that was taken away just now
-        partition = _Partition(number, detection, seal, settled_at=end or 0)
+        partition = _Partition(number, detection, seal, until=kept.until, settled_at=end or 0)
         self._partitions[number] = partition
         return partition
 
@@ -204,18 +231,14 @@ class Detector:
         # From here on a replay goes by the new rules: all before is stored.
         await self._note(partition)
 
-    def _rebuild(self, number: int, seal: int) -> None:
+    def _rebuild(self, number: int, *, mark: str, why: str) -> None:
         """The local copy lacks rows: have it read from the changelog anew, and start again.
 
-        Where that has been done and the rows are still not whole, the changelog itself lacks
-        them: then a person must decide.
+        Where that has been done for the same `mark` and rows still lack, the changelog itself
+        lacks them: StateError, then, with `why` for a person, who must decide.
         """
-        if not self._table.rebuild(number, mark=str(seal)):
-            raise device_state.StateError(
-                f"The stored state of partition {number} is not whole, nor is its changelog "
-                f"{self._table.changelog}: restore the topic, or clear both and replay the "
-                "readings."
-            )
+        if not self._table.rebuild(number, mark=mark):
+            raise device_state.StateError(why)
         log.critical("local state is not whole, building it from the changelog", partition=number)
         halt()
 
@@ -223,7 +246,11 @@ class Detector:
         """Store what is kept of the partition as a whole: this ends a checkpoint."""
         detection, seal = partition.detection, partition.seal
         note = partition_state.Kept(
-            detection.plans.rules.version, detection.remembered(), seal.checkpoint, seal.total
+            detection.plans.rules.version,
+            detection.remembered(),
+            seal.checkpoint,
+            seal.total,
+            partition.until,
         )
         epoch = self._holdings.epoch
         await self._table.write_note(
@@ -300,7 +327,8 @@ class Detector:
         await self._table.write(
             partition.number, stored, ours=lambda: self._holdings.epoch == epoch
         )
-        if stored and self._holdings.epoch == epoch:
+        if (stored or done_below != partition.until) and self._holdings.epoch == epoch:
+            partition.until = done_below
             await self._note(partition)
         if self._holdings.epoch == epoch:
             tp = TP(READINGS, partition.number)

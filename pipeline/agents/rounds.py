@@ -58,6 +58,8 @@ class Holdings:
         """Who takes the messages of a topic."""
         self.acks: AckTracker[TP] = AckTracker()
         self.order: Continuity[TP] = Continuity()
+        self.begins: dict[TP, int | None] = {}
+        """What the group had acknowledged of each partition when it was given to us."""
         self._on_loss: list[Callable[[], None]] = []
 
     def on_loss(self, callback: Callable[[], None]) -> None:
@@ -214,6 +216,7 @@ class TrackedConsumer(Consumer):
         await super().perform_seek()
         ours = {tp for tp in self.assignment() if tp.topic in self.holdings.rounds}
         begins: dict[TP, int | None] = {tp: self._read_offset[tp] for tp in ours}
+        self.holdings.begins = dict(begins)
         if fresh := {tp for tp, offset in begins.items() if offset is None}:
             earliest = await self.earliest_offsets(*fresh)
             first = {tp: earliest.get(tp) or 0 for tp in fresh}

@@ -1,8 +1,10 @@
 """What is kept of a partition as a whole, beside its devices: one row of bytes.
 
 A JSON object: `rules`, the version that the partition works by, `memory`, what storms and
-detectors' histories come to, in base64 by name, and the seal over the devices' rows
-(pipeline.state.seal): `checkpoint`, its number, and `seal`, the total.
+detectors' histories come to, in base64 by name, the seal over the devices' rows
+(pipeline.state.seal): `checkpoint`, its number, and `seal`, the total, and `until`: the offset
+before which every reading is part of the state. It is noted before Kafka is told of it, so what
+is acknowledged never lies beyond it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,13 @@ class Kept(NamedTuple):
     memory: Mapping[str, bytes]
     checkpoint: int = 0
     seal: int = 0
+    until: int | None = 0
+    """None where it was not noted: a program before this one wrote the note."""
+
+    def lacks(self, acknowledged: int | None) -> bool:
+        """Whether readings before `acknowledged`, an offset, are surely not in this state."""
+        known = acknowledged is not None and self.until is not None
+        return known and acknowledged > self.until  # type: ignore[operator]  # both are known
 
 
 def encode(kept: Kept) -> bytes:
@@ -38,6 +47,7 @@ def encode(kept: Kept) -> bytes:
             "memory": memory,
             "checkpoint": kept.checkpoint,
             "seal": kept.seal,
+            "until": kept.until,
         },
         option=orjson.OPT_SORT_KEYS,
     )
@@ -53,7 +63,14 @@ def decode(data: bytes | None) -> Kept:
             str(name): base64.b64decode(text, validate=True)
             for name, text in read["memory"].items()
         }
-        return Kept(int(read["rules"]), memory, int(read["checkpoint"]), int(read["seal"]))
+        until = read.get("until")
+        return Kept(
+            int(read["rules"]),
+            memory,
+            int(read["checkpoint"]),
+            int(read["seal"]),
+            None if until is None else int(until),
+        )
     except (orjson.JSONDecodeError, binascii.Error, KeyError, TypeError, ValueError) as error:
         raise StateError(
             f"The stored note of a partition is damaged ({type(error).__name__}): stop the worker "
