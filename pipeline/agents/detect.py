@@ -171,9 +171,11 @@ class Detector:
                 mark=f"until {kept.until}",
                 why=(
                     f"The stored state of partition {number} stands at offset {kept.until} of "
-                    f"{READINGS}, and offsets up to {acknowledged} are acknowledged: set group "
-                    f"{self._app.conf.id} back to {kept.until} and start again; what is read "
-                    "twice changes nothing."
+                    f"{READINGS} and the group at {acknowledged}, so the changelog has lost "
+                    "records: stop the workers, move the group back with kafka-consumer-groups.sh "
+                    f"--group {self._app.conf.id} --topic {READINGS}:{number} --reset-offsets "
+                    f"--to-offset {kept.until} --execute, and start them; what is read twice "
+                    "changes nothing."
                 ),
             )
         rules = self._rules.version(kept.rules_version) or self._rules.latest

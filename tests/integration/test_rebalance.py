@@ -17,6 +17,7 @@ import rocksdict
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import CommitFailedError
 from faust.stores.rocksdb import Store
 
 from pipeline.agents.halt import HALTED
@@ -147,9 +148,7 @@ async def test_every_local_copy_is_exactly_the_changelog_up_to_its_offset(parts:
             assert rows == wanted, f"worker {instance} partition {partition} at {offset}"
 
 
-async def test_a_changelog_that_ends_in_a_marker_or_is_empty_does_not_hold_up_the_start(
-    parts: World,
-) -> None:
+async def test_a_changelog_that_ends_in_a_marker_does_not_hold_up_the_start(parts: World) -> None:
     workers, settings = parts.workers, parts.settings
     async with Trickle(settings).running() as trickle:
         await workers.join(0)
@@ -158,14 +157,36 @@ async def test_a_changelog_that_ends_in_a_marker_or_is_empty_does_not_hold_up_th
     assert refused.returncode == 1
     assert re.search(r"A worker \(process \d+\) uses .*: stop it first", refused.stderr)
     await workers.end(0)
-    for spoil in (end_in_a_marker, empty):
-        assert "Deleted the local copy" in rebuild(parts).stdout
-        await spoil(settings)
-        async with Trickle(settings).running() as trickle:
-            await workers.join(0)
-            await trickle.flowing()
-        await workers.end(0)
+    assert "Deleted the local copy" in rebuild(parts).stdout
+    await end_in_a_marker(settings)
+    async with Trickle(settings).running() as trickle:
+        await workers.join(0)
+        await trickle.flowing()
+    await workers.end(0)
     assert workers.said(0, "changelog ends without a record")
+
+
+async def test_a_state_that_is_gone_is_told_instead_of_counting_everything_anew(
+    parts: World,
+) -> None:
+    workers, settings = parts.workers, parts.settings
+    async with Trickle(settings).running() as trickle:
+        await workers.join(0)
+        await trickle.flowing()
+    await workers.end(0)
+    rebuild(parts)
+    await empty(settings)
+    told = "move the group back with kafka-consumer-groups.sh --group fieldline-detect"
+    async with Trickle(settings).running() as trickle:
+        for _ in range(settings.partitions + 1):  # each has its changelog read again first
+            workers.start(0)
+            assert await workers.ended(0) == HALTED
+            if workers.said(0, told):
+                break
+        assert workers.said(0, told)
+        await move_back(settings)
+        await workers.join(0)
+        await trickle.flowing()
 
 
 async def test_a_recovery_without_an_end_ends_the_worker_with_one_sentence(parts: World) -> None:
@@ -254,6 +275,26 @@ async def end_in_a_marker(settings: Settings) -> None:
                 await producer.send_and_wait(DETECT_STATE, m.value, key=m.key, partition=partition)
     finally:
         await producer.stop()
+
+
+async def move_back(settings: Settings) -> None:
+    """What the worker's sentence asks for, of all partitions."""
+    consumer = kafka.consumer(settings, group="fieldline-detect")
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(READINGS, p) for p in range(settings.partitions)]
+        consumer.assign(partitions)
+
+        async def moved() -> bool:
+            try:
+                await consumer.commit(dict.fromkeys(partitions, 0))
+            except CommitFailedError:
+                return False  # until its session is over, a worker that halted is a member
+            return True
+
+        await until(moved, "the group still has members")
+    finally:
+        await consumer.stop()
 
 
 async def empty(settings: Settings) -> None:

@@ -142,7 +142,7 @@ async def test_a_state_behind_what_is_acknowledged_is_built_again_and_then_a_per
     world.begin(3)
     with pytest.raises(HaltedError):
         await world.detector.round(world.hand((0, 3)))
-    with pytest.raises(StateError, match=r"stands at offset 2 .* up to 3 .* back to 2"):
+    with pytest.raises(StateError, match=r"at offset 2 .* group at 3, .*:0 --reset.*to-offset 2 "):
         await world.detector.round(world.hand((0, 3)))
 
 
