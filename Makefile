@@ -11,7 +11,7 @@ UV_RUN := $(BIN)/python -m infra.local.index pip
 FAST := tests/unit tests/contract
 REST := $(filter-out $(FAST) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
-.PHONY: help setup run stop clean lint check test crash faults bench bench-delivery bench-connectors bench-quality lock
+.PHONY: help setup run stop clean lint check test crash crash-lake faults bench bench-delivery bench-connectors bench-lake bench-quality lock
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test: lint ## check, and then every other test, on real parts
 crash: setup ## kill, freeze and part the workers 30 times and check every reading (SEED=n)
 	@$(BIN)/python -m tests.crash --rounds $(or $(ROUNDS),30) $(if $(SEED),--seed $(SEED))
 
+crash-lake: setup ## kill and starve the archive workers 44 times, every row counted by three readers (SEED=n)
+	@$(BIN)/python -m tests.crash.lake --rounds $(or $(ROUNDS),44) $(if $(SEED),--seed $(SEED))
+
 faults: setup ## 200 faults against the delivery engine, every order checked in the ERP (SEED=n)
 	@$(BIN)/python -m tests.faults --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED))
 
@@ -69,6 +72,9 @@ bench-delivery: setup ## the delivery engine against bare httpx (QUICK=1: small 
 
 bench-connectors: setup ## each connector against its sandbox, beside bare httpx (QUICK=1: small sizes)
 	@$(BIN)/python -m tests.bench.connectors $(if $(QUICK),--quick)
+
+bench-lake: setup ## Kafka to Parquet, beside pyarrow and Quix Streams (QUICK=1: small sizes)
+	@$(BIN)/python -m tests.bench.lake $(if $(QUICK),--quick)
 
 bench-quality: setup ## detection on the NAB series and on C-MAPSS
 	@$(BIN)/python -m tests.bench.quality

@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("S3_SECRET_KEY", "AWS_SECRET_ACCESS_KEY")
     )
+    lake_url: str | None = Field(None, validation_alias="LAKE_URL")
+    """Root of the lake: s3://bucket (as S3_BUCKET says where this is not set), gs://bucket,
+    abfs://container, file:///folder."""
+    lake_catalog: SecretStr | None = Field(None, validation_alias="LAKE_CATALOG")
+    """Catalogue of the lake's Iceberg tables: a SQLAlchemy address (sqlite:///…, postgresql://…)
+    or http(s) of a REST catalogue. Without one there are the files alone."""
     schema_registry_url: str | None = Field(None, validation_alias="SCHEMA_REGISTRY_URL")
 
     partitions: int = Field(4, ge=1, le=10_000)
@@ -94,9 +100,31 @@ class Settings(BaseSettings):
     """How often the reconciler compares with the targets, seconds."""
     reconcile_sample: int = Field(200, ge=1, le=10_000)
     """Delivered events of each sink that it looks up each time."""
-    lake_flush_rows: int = Field(200_000, ge=1)
+    lake_flush_rows: int = Field(1_000_000, ge=1)
+    lake_flush_mb: int = Field(64, ge=1, le=65_536)
     lake_flush_s: float = Field(5.0, gt=0)
-    """A lake file is closed after so many rows or seconds, whichever is first."""
+    """Rotation: a range of a partition's offsets is closed, and a file made of it for each event
+    date, at so many rows, MB in memory or seconds since its first message, at 64 dates, or
+    where lake_memory_mb is reached; whichever is first. The claim fixes where it was closed, so a
+    replay makes the same files or none, and a partition that goes quiet is closed by its age. In
+    production let it be minutes: fewer, larger files come of it."""
+    lake_memory_mb: int = Field(256, ge=16, le=65_536)
+    """What an archive worker may hold of messages that wait for the lake and of files on their
+    way, MB, whatever the number of partitions and dates. Once it is reached nothing is read
+    until the largest buffer is in the lake. Beside it come about 300 bytes for each row of the
+    one range that is being made into files, and ranges that a worker had claimed that died."""
+    lake_target_mb: int = Field(128, ge=1, le=1_024)
+    """Size of the files that `fieldline lake compact` makes of small ones, MB."""
+    lake_compact_after_days: int = Field(1, ge=0, le=3_650)
+    """Compaction leaves dates alone until they are over for so many days: late data comes."""
+    lake_grace_h: float = Field(24.0, ge=0, le=8_760)
+    """So long after a file was replaced a reader may still be at it; then expire deletes it, hours.
+    Until then whoever reads the folders without the table sees its rows twice."""
+    lake_telemetry_days: int = Field(0, ge=0, le=36_500)
+    lake_events_days: int = Field(0, ge=0, le=36_500)
+    lake_deliveries_days: int = Field(0, ge=0, le=36_500)
+    lake_quarantine_days: int = Field(0, ge=0, le=36_500)
+    """How long each dataset is kept, days of event time; 0 = for ever."""
     stall_s: float = Field(60.0, ge=5)
     """A worker ends itself when a partition with work has stood still for so long, seconds."""
     recovery_s: float = Field(300.0, ge=5)

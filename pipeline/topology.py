@@ -92,7 +92,7 @@ _STREAM = (
         key="MQTT topic",
         schema="quarantined.v1",
         producers=("bridge", "detect", "fanout", "archive"),
-        consumers=("operator",),
+        consumers=("archive", "operator"),
         retention_ms=30 * _DAY_MS,
         keyed_by_device=False,
     ),
@@ -189,7 +189,7 @@ def topics(sinks: tuple[str, ...], *, timeseries: bool = False) -> tuple[Topic, 
             key="device id",
             schema="delivery_result.v2",
             producers=(*(f"deliver-{s}" for s in sinks if s != LAKE), "operator"),
-            consumers=("operator", "reconciler"),
+            consumers=("archive", "operator", "reconciler"),
             retention_ms=90 * _DAY_MS,
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from functools import partial
 from typing import Any
@@ -12,8 +13,8 @@ from connectors.client import make_client
 from connectors.driver import Driver
 from connectors.entries import Places
 from connectors.lake.config import LakeConfig
-from connectors.lake.mapping import Dataset
-from connectors.lake.store import S3Store
+from connectors.lake.lake import make_store as make_lake_store
+from connectors.lake.lake import make_table
 from connectors.lake.writer import LakeWriter
 from connectors.registry import make_connector
 from connectors.timeseries import config as timeseries
@@ -23,8 +24,10 @@ from pipeline.agents import timeseries as dashboards
 from pipeline.agents.app import Worker
 from pipeline.agents.deadletter import DeadLetters, unreadable
 from pipeline.agents.unreadable import Quarantine
+from pipeline.core.lake_columns import Dataset
 from pipeline.core.quarantine import Reason
 from pipeline.core.routing import sinks_of
+from pipeline.core.telemetry import DeduplicatedBatch
 from pipeline.ops import sink_policies
 from pipeline.settings import Settings, SettingsError
 from pipeline.state.identities import Identities
@@ -33,15 +36,18 @@ from pipeline.state.ledger import DAY_MS, Ledger
 from pipeline.state.routes_file import load_routes
 from pipeline.state.rules_topic import RulesTopic
 from pipeline.state.sink_board import SinkBoard
-from pipeline.topology import DEDUPLICATED, LAKE, TIMESERIES, sink_topic
+from pipeline.topology import DEDUPLICATED, LAKE, QUARANTINE, RESULTS, TIMESERIES, sink_topic
 from pipeline.wire.avro import Codec, UnreadableError
 from pipeline.wire.codecs import make_codec
-from pipeline.wire.records import decode_deduplicated, decode_event
+from pipeline.wire.lake import RecordReader
+from pipeline.wire.records import decode_deduplicated
 
 DETECT = "detect"
 FANOUT = "fanout"
 ARCHIVE = "archive"
 DELIVER = "deliver-"
+
+MEGABYTE = 1_000_000
 
 
 def roles(settings: Settings) -> tuple[str, ...]:
@@ -87,20 +93,34 @@ def _detect(worker: Worker, settings: Settings, codec: Codec) -> None:
 
 
 def _archive(worker: Worker, settings: Settings, codec: Codec) -> None:
-    store = S3Store(LakeConfig.from_settings(settings))
+    config = LakeConfig.from_settings(settings)
+    store = make_lake_store(config)
+    memory = archive.Memory(settings.lake_memory_mb * MEGABYTE)
+    press = asyncio.Semaphore(1)
     quarantine = Quarantine(worker, codec)
     dead_letters = DeadLetters(worker, sink=LAKE, codec=codec)
 
     def refuse_batch(message: Any, error: UnreadableError) -> Awaitable[Any]:  # noqa: ANN401
         return quarantine.send(message, error, reason=Reason.UNREADABLE_BATCH)
 
+    def refuse_record(message: Any, error: UnreadableError) -> Awaitable[Any]:  # noqa: ANN401
+        return quarantine.send(message, error, reason=Reason.UNREADABLE_RECORD)
+
     def refuse_event(message: Any, error: UnreadableError) -> Awaitable[Any]:  # noqa: ANN401
         return dead_letters.send(message, unreadable(error))
 
-    for dataset, topic, decode, refuse in (
-        (Dataset.TELEMETRY, DEDUPLICATED, decode_deduplicated, refuse_batch),
-        (Dataset.EVENTS, sink_topic(LAKE), decode_event, refuse_event),
+    def decode_batch(
+        _topic: str, _partition: int, _offset: int, value: bytes | None
+    ) -> DeduplicatedBatch:
+        return decode_deduplicated(codec, value)
+
+    for dataset, topic, refuse in (
+        (Dataset.TELEMETRY, DEDUPLICATED, refuse_batch),
+        (Dataset.EVENTS, sink_topic(LAKE), refuse_event),
+        (Dataset.DELIVERIES, RESULTS, refuse_record),
+        (Dataset.QUARANTINE, QUARANTINE, refuse_record),
     ):
+        telemetry = dataset is Dataset.TELEMETRY
         archive.register(
             worker,
             archive.Archiver(
@@ -111,8 +131,12 @@ def _archive(worker: Worker, settings: Settings, codec: Codec) -> None:
                     dataset=dataset,
                     flush_rows=settings.lake_flush_rows,
                     flush_s=settings.lake_flush_s,
+                    flush_bytes=settings.lake_flush_mb * MEGABYTE,
+                    table=make_table(config, dataset),
+                    press=press,
                 ),
-                decode=partial(decode, codec),
+                memory=memory,
+                decode=decode_batch if telemetry else RecordReader(codec, dataset).read,
                 refuse=refuse,
             ),
         )

@@ -8,8 +8,15 @@ flush  ├── Flushed  offsets up to `last_offset` are safe to commit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import pyarrow.parquet as pq
+
+from pipeline.core.archive import Claim
+from pipeline.core.lake_columns import Column
+from pipeline.core.lake_records import Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +31,10 @@ class Exists:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """Bytes of an object, or the end of them."""
+    """Bytes of an object, or the end of them; `size` of the whole object, bytes."""
 
     data: bytes = field(repr=False)
+    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +48,28 @@ class Names:
 
     names: tuple[str, ...]
     more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Object:
+    """An object as a listing tells it: size in bytes, last change in milliseconds since 1970."""
+
+    key: str
+    size: int
+    changed_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objects:
+    """One page of objects, names rising; `more` where it was cut short."""
+
+    objects: tuple[Object, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted:
+    """No object of that name is there now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +96,69 @@ class ObjectStore(Protocol):
 
     async def list_after(self, prefix: str, after: str) -> Names | Unavailable:
         """Names that start with `prefix` and sort after `after`: the first page."""
+        ...
+
+
+class KeepersStore(ObjectStore, Protocol):
+    """What those who keep the lake need besides: writers never delete."""
+
+    async def delete(self, key: str) -> Deleted | Unavailable:
+        """Remove an object, whether it was there or not."""
+        ...
+
+    async def objects(self, prefix: str, after: str) -> Objects | Unavailable:
+        """Objects whose names start with `prefix`, any text, and sort after `after`."""
+        ...
+
+    async def close(self) -> None:
+        """Close its connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """One date's file of a range, known to be in the store; `size` in bytes."""
+
+    key: str
+    date: str
+    size: int
+    metadata: pq.FileMetaData = field(repr=False)
+    """Its footer: rows and statistics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The newest range that a table has of a topic-partition."""
+
+    first: int
+    last: int
+
+
+class Table(Protocol):
+    """One dataset as readers see it: ranges appear in it whole. Nothing here raises."""
+
+    async def open(self) -> Shape | Retry | Halt:
+        """Make sure it is there; its columns."""
+        ...
+
+    async def evolve(self, wanted: Sequence[Column]) -> Shape | Retry | Halt:
+        """Give it room for rows with these columns; its columns then."""
+        ...
+
+    async def standing(self, topic: str, partition: int) -> Standing | Retry | Halt | None:
+        """Its newest range of a topic-partition; None where it has none."""
+        ...
+
+    async def register(self, claim: Claim, files: Sequence[Written]) -> Retry | Halt | None:
+        """Add the range and note its offsets in one step; None once it is so, by whomever.
+
+        Its `files`, one for each date of the claim, are in the store by then. Ranges of one
+        topic-partition are brought in the order of their offsets, and each joins the one before
+        it: the first begins at offset 0. One that comes too early is a Halt; one that the table
+        has already is None. They need not be waited for one by one, but after anything else
+        than None the table is asked for its `standing` before a later range is brought. Between
+        topic-partitions there is no order.
+        """
         ...
 
 

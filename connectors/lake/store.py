@@ -17,7 +17,17 @@ import s3fs
 from aiohttp import ClientError as HttpClientError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from connectors.lake.base import Content, Created, Exists, Missing, Names, Unavailable
+from connectors.lake.base import (
+    Content,
+    Created,
+    Deleted,
+    Exists,
+    Missing,
+    Names,
+    Object,
+    Objects,
+    Unavailable,
+)
 from connectors.lake.config import LakeConfig
 
 _T = TypeVar("_T")
@@ -27,10 +37,14 @@ PAGE = 1_000
 
 _PRECONDITION_FAILED = 412
 _MISSING = {"NoSuchKey", "404"}
+_GRANT = (
+    "grant the key s3:PutObject, s3:GetObject and s3:ListBucket on it, "
+    "and s3:DeleteObject for who keeps the lake"
+)
 _MENDS = {
     "NoSuchBucket": "create it, or correct S3_BUCKET",
-    "AccessDenied": "grant the key s3:PutObject, s3:GetObject and s3:ListBucket on it",
-    "403": "grant the key s3:PutObject, s3:GetObject and s3:ListBucket on it",
+    "AccessDenied": _GRANT,
+    "403": _GRANT,
     "InvalidAccessKeyId": "correct S3_ACCESS_KEY",
     "SignatureDoesNotMatch": "correct S3_SECRET_KEY",
     "ExpiredToken": "renew the credentials",
@@ -86,8 +100,22 @@ class S3Store:
 
     async def list_after(self, prefix: str, after: str) -> Names | Unavailable:
         """LIST (version 2) with start-after, one page."""
+        return await self._listed(_names, prefix, after)
+
+    async def delete(self, key: str) -> Deleted | Unavailable:
+        """DELETE, which answers the same whether it was there or not."""
+        answer = await self._call("delete_object", _nothing, Key=key)
+        return answer if isinstance(answer, Unavailable) else Deleted()
+
+    async def objects(self, prefix: str, after: str) -> Objects | Unavailable:
+        """LIST (version 2) with sizes and times."""
+        return await self._listed(_objects, prefix, after)
+
+    async def _listed(
+        self, read: Callable[[Mapping[str, Any]], Awaitable[_T]], prefix: str, after: str
+    ) -> _T | Unavailable:
         answer = await self._call(
-            "list_objects_v2", _names, Prefix=prefix, StartAfter=after, MaxKeys=PAGE
+            "list_objects_v2", read, Prefix=prefix, StartAfter=after, MaxKeys=PAGE
         )
         if isinstance(answer, Missing | Exists):
             return Unavailable(reason=f"{self!r} does not list {prefix}: check S3_BUCKET.")
@@ -128,10 +156,12 @@ async def _nothing(_: Mapping[str, Any]) -> None:
     return None
 
 
-async def _body(response: Mapping[str, Any]) -> bytes:
+async def _body(response: Mapping[str, Any]) -> Content:
     async with response["Body"] as stream:
         data: bytes = await stream.read()
-    return data
+    # Of a part the answer says how large the whole is (RFC 9110, 14.4: "bytes 1-9/10").
+    whole = str(response.get("ContentRange", "")).rpartition("/")[2]
+    return Content(data=data, size=int(whole) if whole.isdigit() else len(data))
 
 
 async def _names(response: Mapping[str, Any]) -> Names:
@@ -141,9 +171,21 @@ async def _names(response: Mapping[str, Any]) -> Names:
     )
 
 
-def _read(answer: bytes | Exists | Missing | Unavailable) -> Content | Missing | Unavailable:
-    if isinstance(answer, bytes):
-        return Content(data=answer)
+async def _objects(response: Mapping[str, Any]) -> Objects:
+    return Objects(
+        objects=tuple(
+            Object(
+                key=entry["Key"],
+                size=int(entry["Size"]),
+                changed_ms=int(entry["LastModified"].timestamp() * 1000),
+            )
+            for entry in response.get("Contents", ())
+        ),
+        more=bool(response.get("IsTruncated", False)),
+    )
+
+
+def _read(answer: Content | Exists | Missing | Unavailable) -> Content | Missing | Unavailable:
     if isinstance(answer, Exists):
         return Unavailable(reason="The store answered a GET with 412, which was not asked for.")
     return answer

@@ -8,26 +8,33 @@ older offset, or another writer works on the same partition.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
 from connectors.lake import base, mapping
 from connectors.lake.commit import Commit, File, Prepared
-from connectors.lake.mapping import Dataset
 from pipeline.core import archive
-from pipeline.core.archive import Claim, Decision
-from pipeline.core.events import BusinessEvent
-from pipeline.core.lake_rows import arrival_of
+from pipeline.core.archive import Arrival, Claim, Decision, Part
+from pipeline.core.lake_columns import TELEMETRY, Dataset
+from pipeline.core.lake_evolve import plan
+from pipeline.core.lake_records import Record, Shape, record_arrival, record_tables, wanted
+from pipeline.core.lake_rows import batch_arrival, telemetry_tables
+from pipeline.core.lake_size import message_size
+from pipeline.core.lake_sum import row_sum
 from pipeline.core.telemetry import DeduplicatedBatch
 
-Message = DeduplicatedBatch | BusinessEvent
+Message = DeduplicatedBatch | Record
 
 INLINE_ROWS = 4_096
+INLINE_DATES = 16
 """Up to here building files on the event loop is quicker than handing it to a thread."""
+FILE_BYTES = 16_384
+"""What a file takes of memory beside its rows: its footer, as bytes and read."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(eq=False, slots=True, kw_only=True)
 class _Partition:
     topic: str
     buffer: archive.RangeBuffer[Message]
@@ -35,22 +42,44 @@ class _Partition:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     prepared: Prepared | None = None
 
+    @property
+    def size(self) -> int:
+        """Messages, and the files that are made of them or will be: reserved from the start."""
+        files = self.buffer.size + self.buffer.dates * FILE_BYTES
+        return self.buffer.size + max(files, 0 if self.prepared is None else self.prepared.size)
+
 
 class LakeWriter:
     """One dataset, fed from one topic, on one event loop.
 
-    A range is due at `flush_rows` rows or `flush_s` seconds. While `flush` gives a Retry
-    the caller should offer no more: what waits is kept in memory (see `waiting_rows`).
+    A range is due at `flush_rows` rows, `flush_bytes` in memory, archive.Limits.dates event
+    dates or `flush_s` seconds, whichever is first. What waits is kept in memory: `held` says
+    how much, and the caller offers no more when that is too much.
     """
 
     def __init__(
-        self, store: base.ObjectStore, *, dataset: Dataset, flush_rows: int, flush_s: float
+        self,
+        store: base.ObjectStore,
+        *,
+        dataset: Dataset,
+        flush_rows: int,
+        flush_s: float,
+        flush_bytes: int = 2**62,
+        table: base.Table | None = None,
+        press: asyncio.Semaphore | None = None,
     ) -> None:
+        """`press` bounds how many ranges are made into files at once, over all who share it."""
         self._dataset = dataset
         self._store = store
+        self._table = table
+        self._shape: Shape | None = None
         self._store_is_fit = False
-        self._limits = archive.Limits(rows=flush_rows, age_ms=round(flush_s * 1000))
+        self._press = press or asyncio.Semaphore(1)
+        self._limits = archive.Limits(
+            rows=flush_rows, age_ms=round(flush_s * 1000), size=flush_bytes
+        )
         self._partitions: dict[int, _Partition] = {}
+        self._leaving: list[_Partition] = []
         self.counters = base.Counters()
 
     async def open(
@@ -62,9 +91,10 @@ class LakeWriter:
         `end_offset` is Kafka's (the offset it will give next): where the lake is ahead of it,
         the topic was made anew, and its messages would be taken for old ones.
         """
-        commit = Commit(self._store, self._dataset)
+        commit = Commit(self._store, self._dataset, self._table)
         trouble = None if self._store_is_fit else await commit.probe()
         self._store_is_fit = trouble is None
+        trouble = trouble or await self._open_table()
         answer = trouble or await commit.resume(topic, partition)
         if isinstance(answer, archive.Resume) and end_offset is not None:
             reached = answer.next_offset if answer.redo is None else answer.redo.last + 1
@@ -78,7 +108,7 @@ class LakeWriter:
             self._partitions[partition] = _Partition(
                 topic=topic,
                 buffer=archive.RangeBuffer(answer, self._limits),
-                commit=Commit(self._store, self._dataset),
+                commit=commit,
             )
         self.counters.calls += commit.calls
         self._count(answer)
@@ -97,7 +127,8 @@ class LakeWriter:
         state = self._partitions.get(partition)
         if state is None:
             return None
-        decision = state.buffer.add(offset, message, arrival_of(message, replay=replay))
+        arrival = replace(self._arrival(message, replay=replay), size=message_size(message))
+        decision = state.buffer.add(offset, message, arrival)
         if decision is Decision.SKIP_REPEATED:
             self.counters.skipped_repeated += 1
         elif decision is Decision.SKIP_ALREADY_IN_LAKE:
@@ -112,14 +143,29 @@ class LakeWriter:
         state = self._partitions.get(partition)
         return state is not None and state.buffer.cut(int(now_s * 1000)) is not archive.Cut.NOT_YET
 
-    def waiting_rows(self, partition: int) -> int:
-        """Rows in memory, not yet in the lake."""
+    def awaits(self, partition: int) -> bool:
+        """Whether a partition cannot be flushed before more is offered: another claimed further."""
         state = self._partitions.get(partition)
-        return 0 if state is None else state.buffer.rows
+        return state is not None and state.buffer.awaits
+
+    def size(self, partition: int) -> int:
+        """Bytes that one open partition holds.
+
+        Messages that wait, and as much again and FILE_BYTES a date for the files made of them.
+        """
+        state = self._partitions.get(partition)
+        return 0 if state is None else state.size
+
+    @property
+    def held(self) -> int:
+        """Bytes that all hold, dropped partitions whose flush is still under way included."""
+        return sum(state.size for state in (*self._partitions.values(), *self._leaving))
 
     def drop(self, partition: int) -> None:
         """Forget a partition that was revoked; a flush still under way does no harm."""
-        self._partitions.pop(partition, None)
+        state = self._partitions.pop(partition, None)
+        if state is not None and state.lock.locked():
+            self._leaving.append(state)
 
     async def flush(self, partition: int) -> base.FlushResult:
         """Bring the next range to the lake. May be abandoned, and called again, at any point."""
@@ -133,8 +179,45 @@ class LakeWriter:
                 result = await self._bring(state, prepared, before)
             finally:
                 self.counters.calls += state.commit.calls - before
+                if state in self._leaving:
+                    self._leaving.remove(state)
         self._count(result)
         return result
+
+    def _arrival(self, message: Message, *, replay: bool) -> Arrival:
+        if isinstance(message, Record):
+            return record_arrival(self._dataset, message, replay=replay)
+        return batch_arrival(message)
+
+    async def _open_table(self) -> base.Retry | base.Halt | None:
+        if self._table is None or self._shape is not None:
+            return None
+        answer = await self._table.open()
+        if isinstance(answer, Shape):
+            self._shape = answer
+            return None
+        return answer
+
+    async def _fitting(
+        self, selection: archive.Selection[Message]
+    ) -> Shape | base.Retry | base.Halt:
+        """Columns that have room for the range; the table is given it where it has none."""
+        columns = (
+            TELEMETRY
+            if self._dataset is Dataset.TELEMETRY
+            else wanted([one for one in selection.messages if isinstance(one, Record)])
+        )
+        shape = self._shape or Shape(columns=())
+        needed = plan(shape.columns, columns)
+        if not needed.changed:
+            return shape
+        if self._table is None:
+            self._shape = Shape(columns=needed.columns)
+            return self._shape
+        answer = await self._table.evolve(columns)
+        if isinstance(answer, Shape):
+            self._shape = answer
+        return answer
 
     async def _claimed_range(
         self, state: _Partition, partition: int
@@ -148,7 +231,10 @@ class LakeWriter:
             if isinstance(selection, archive.Nothing):
                 buffer.settle()
                 return base.Flushed(last_offset=selection.last)
-            prepared = await self._prepare(state, partition, selection)
+            shape = await self._fitting(selection)
+            if not isinstance(shape, Shape):
+                return shape
+            prepared = await self._prepare(state, partition, selection, shape)
             if isinstance(prepared, base.Halt):
                 return prepared
             if buffer.claimed is not None:
@@ -166,22 +252,26 @@ class LakeWriter:
     ) -> base.FlushResult:
         if not isinstance(prepared, Prepared):
             return prepared
-        trouble = await state.commit.files(prepared)
+        trouble = await state.commit.files(prepared) or await state.commit.register(prepared)
         if trouble is not None:
             return trouble
         state.buffer.advance(prepared.claim)
         state.prepared = None
-        ours = [file for file in prepared.files if file.key in prepared.put]
+        ours = [file for file in prepared.files if file.key not in prepared.found]
         return base.Flushed(
             last_offset=prepared.claim.last,
-            rows=sum(file.rows for file in ours),
+            rows=sum(file.part.rows for file in ours),
             files=len(ours),
             size=sum(len(file.data) for file in ours),
             calls=state.commit.calls - before,
         )
 
     async def _prepare(
-        self, state: _Partition, partition: int, selection: archive.Selection[Message]
+        self,
+        state: _Partition,
+        partition: int,
+        selection: archive.Selection[Message],
+        shape: Shape,
     ) -> Prepared | base.Halt:
         """The range's objects; built once, however often the store has to be asked."""
         known = state.prepared
@@ -191,12 +281,13 @@ class LakeWriter:
             len(selection.messages),
         ):
             return known
-        arguments = (self._dataset, state.topic, partition, selection)
+        arguments = (self._dataset, state.topic, partition, selection, shape)
         try:
-            if state.buffer.rows <= INLINE_ROWS:
+            if state.buffer.rows <= INLINE_ROWS and state.buffer.dates <= INLINE_DATES:
                 state.prepared = prepare(*arguments)
             else:
-                state.prepared = await asyncio.to_thread(prepare, *arguments)
+                async with self._press:
+                    state.prepared = await asyncio.to_thread(prepare, *arguments)
         except (pa.ArrowException, ValueError, OverflowError) as error:
             return base.Halt(
                 reason=f"Offsets {selection.first} to {selection.last} of "
@@ -219,10 +310,14 @@ class LakeWriter:
 
 
 def prepare(
-    dataset: Dataset, topic: str, partition: int, selection: archive.Selection[Message]
+    dataset: Dataset,
+    topic: str,
+    partition: int,
+    selection: archive.Selection[Message],
+    shape: Shape,
 ) -> Prepared:
     """The objects of one range: its claim and its files. Pure."""
-    tables = dataset.tables(selection.messages)
+    tables = _tables(dataset, selection.messages, shape)
     claim = Claim(
         topic=topic,
         partition=partition,
@@ -231,13 +326,27 @@ def prepare(
         seen_before=selection.seen_before,
         seen=selection.seen,
         messages=len(selection.messages),
-        files=tuple((date, table.num_rows) for date, table in tables),
+        files=tuple(Part(date, table.num_rows, row_sum(dataset, table)) for date, table in tables),
     )
+    note = mapping.range_note(claim)
     files = (
-        File(mapping.file_key(dataset, claim, date), mapping.parquet(table, claim), table.num_rows)
-        for date, table in tables
+        File(
+            mapping.file_key(dataset, claim, part.date),
+            part,
+            mapping.parquet(dataset, table, note),
+        )
+        for part, (_, table) in zip(claim.files, tables, strict=True)
     )
     return Prepared(claim=claim, files=tuple(files))
+
+
+def _tables(
+    dataset: Dataset, messages: Sequence[Message], shape: Shape
+) -> tuple[tuple[str, pa.Table], ...]:
+    batches = [one for one in messages if isinstance(one, DeduplicatedBatch)]
+    if dataset is Dataset.TELEMETRY:
+        return telemetry_tables(batches, shape.schema())
+    return record_tables(dataset, [one for one in messages if isinstance(one, Record)], shape)
 
 
 def _contradiction(ours: Claim, differing: tuple[str, ...]) -> base.Halt:

@@ -217,12 +217,15 @@ def _lake(settings: Settings, session: int, events: Collection[str]) -> LakeFact
             "FROM telemetry WHERE session = ?",
             session,
         )
-        (files,) = _one(
-            lake,
-            "SELECT count(DISTINCT filename) FROM read_parquet(getvariable('lake') || "
-            "'/telemetry/date=*/*.parquet', filename = true) WHERE session = ?",
-            session,
-        )
+        files = 0
+        if rows:
+            (files,) = _one(
+                lake,
+                "SELECT count(DISTINCT filename) "
+                "FROM read_parquet(getvariable('telemetry_files'), filename = true) "
+                "WHERE session = ?",
+                session,
+            )
         event_rows, distinct_events = _one(
             lake,
             # By id, not by session: a device may be told of that was last seen in a run before.

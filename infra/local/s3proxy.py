@@ -109,9 +109,10 @@ class S3Proxy:
             raise StackError(f"S3Proxy did not make the bucket {BUCKET}: {error}.") from error
 
     def settings(self) -> Mapping[str, str]:
-        """S3_ENDPOINT, S3_BUCKET, S3_REGION and the keys."""
+        """S3_ENDPOINT, S3_BUCKET, S3_REGION and the keys; LAKE_CATALOG beside the data."""
         access, hidden = self._keys()
         return {
+            "LAKE_CATALOG": f"sqlite:///{self._data.resolve().parent / 'lake-catalog.db'}",
             "S3_ENDPOINT": self._endpoint(),
             "S3_BUCKET": BUCKET,
             "S3_REGION": REGION,

@@ -16,10 +16,12 @@ from pipeline.cli import (
     docs,
     feedback,
     identity,
+    lake,
     look,
     new_connector,
     play,
     reconcile,
+    report,
     rules,
     send,
     state,
@@ -42,6 +44,7 @@ backtest.register(app)
 reconcile.register(app)
 send.register(app)
 new_connector.register(app)
+report.register(app)
 app.add_typer(deadletters.app, name="dlq")
 app.add_typer(rules.app, name="rules")
 app.add_typer(connectors.app, name="connectors")
@@ -49,6 +52,7 @@ app.add_typer(connectors.mapping, name="mapping")
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(identity.app, name="identity")
 app.add_typer(docs.app, name="docs")
+app.add_typer(lake.app, name="lake")
 app.add_typer(state.app, name="state")
 
 

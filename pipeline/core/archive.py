@@ -13,15 +13,12 @@ after a crash, so a message whose source position is not above the greatest seen
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Generator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 MAX_REPLAYED = 256
 """Operator replays whose event ids a claim carries: the last ones."""
-MAX_OFFSET = 2**63 - 1
-"""Greatest Kafka offset."""
 
 M = TypeVar("M")
 
@@ -43,6 +40,7 @@ class Cut(StrEnum):
 
     NOT_YET = "not_yet"
     ROWS = "rows"
+    SIZE = "size"
     DATES = "dates"
     AGE = "age"
     CLAIMED = "claimed"
@@ -56,7 +54,8 @@ class Arrival:
     `source` is (topic, partition) and `position` (offset, index) of the message that
     caused it. `days` are the event dates of its rows, in days since the Unix epoch.
     `replay` marks what an operator sent again from a DLQ: it keeps its old source
-    position, so only its id tells whether it was taken.
+    position, so only its id tells whether it was taken. `size` is what it takes of memory
+    while it waits, bytes.
     """
 
     source: tuple[str, int]
@@ -65,6 +64,7 @@ class Arrival:
     days: frozenset[int]
     event_id: str | None = None
     replay: bool = False
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +79,21 @@ class Seen:
     replayed: tuple[str, ...] = ()
 
 
+class Part(NamedTuple):
+    """One date's file of a range: YYYY-MM-DD, its rows and their sum (core.lake_sum)."""
+
+    date: str
+    rows: int
+    sum: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """One range, decided: offsets `first` to `last`, both included.
 
     `seen_before` and `seen` are the memory before and after it, `messages` how many were
-    taken, `files` the (date YYYY-MM-DD, rows) of each file, sorted by date; a range
-    whose messages have no rows has no files.
+    taken, `files` one part for each date, sorted by date; a range whose messages have no
+    rows has none.
     """
 
     topic: str
@@ -95,12 +103,12 @@ class Claim:
     seen_before: Seen
     seen: Seen
     messages: int
-    files: tuple[tuple[str, int], ...]
+    files: tuple[Part, ...]
 
     @property
     def rows(self) -> int:
         """Rows of all its files."""
-        return sum(rows for _, rows in self.files)
+        return sum(part.rows for part in self.files)
 
     def differs_from(self, other: Claim) -> tuple[str, ...]:
         """Names of the fields in which the two are not equal."""
@@ -131,10 +139,14 @@ def resume(newest: Claim | None, *, complete: bool) -> Resume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """When a range is cut: at so many rows, event dates (each is one file) or milliseconds."""
+    """When a range is cut: at so many rows, bytes in memory, event dates or milliseconds.
+
+    Each date is a file of its own.
+    """
 
     rows: int
     age_ms: int
+    size: int = 2**62
     dates: int = 64
 
 
@@ -244,9 +256,24 @@ class RangeBuffer(Generic[M]):
         return self._rows
 
     @property
+    def size(self) -> int:
+        """Bytes of memory that what waits takes."""
+        return self._size
+
+    @property
     def claimed(self) -> Claim | None:
         """The claim this range must follow, where one is known."""
         return self._claimed
+
+    @property
+    def awaits(self) -> bool:
+        """Whether it cannot be flushed before more was offered: somebody claimed further."""
+        return self._claimed is not None and self._offered < self._claimed.last
+
+    @property
+    def dates(self) -> int:
+        """How many event dates the rows that wait have."""
+        return len(self._days)
 
     def add(self, offset: int, message: M, arrival: Arrival) -> Decision:
         """Buffer one message; what was decided about it."""
@@ -266,6 +293,7 @@ class RangeBuffer(Generic[M]):
         if decision is Decision.TAKE or arrival.event_id is not None:
             # A repeated id is kept too: in a range that is cut elsewhere it may count.
             self._entries.append(entry)
+            self._size += arrival.size
         return decision
 
     def cut(self, now_ms: int) -> Cut:
@@ -279,6 +307,8 @@ class RangeBuffer(Generic[M]):
             return Cut.CLAIMED if self._offered >= self._claimed.last else Cut.NOT_YET
         if self._rows >= self._limits.rows:
             return Cut.ROWS
+        if self._size >= self._limits.size:
+            return Cut.SIZE
         if len(self._days) >= self._limits.dates:
             return Cut.DATES
         if self._since_ms is not None and now_ms - self._since_ms >= self._limits.age_ms:
@@ -319,13 +349,20 @@ class RangeBuffer(Generic[M]):
         self._refold()
 
     def settle(self) -> None:
-        """What was offered needed no row and its offsets were given back as safe."""
+        """What was offered needed no row and its offsets were given back as safe.
+
+        They need not be kept: repetitions of what is before the range stay so wherever it is cut.
+        """
         self._unsettled = False
         self._since_ms = None
+        self._entries.clear()
+        self._offsets.clear()
+        self._refold()
 
     def _refold(self) -> dict[int, Decision]:
         self._memory = _Memory(self._before)
         self._rows = 0
+        self._size = sum(entry.arrival.size for entry in self._entries)
         self._taken = 0
         self._days: set[int] = set()
         return {entry.offset: self._fold(entry) for entry in self._entries}
@@ -337,39 +374,3 @@ class RangeBuffer(Generic[M]):
             self._rows += entry.arrival.rows
             self._days |= entry.arrival.days
         return decision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One page of a listing: first offsets of claims, rising; `more` where it was cut short."""
-
-    firsts: tuple[int, ...]
-    more: bool
-
-
-def newest_claim() -> Generator[int, Page, int | None]:
-    """Find the last of many names with few listings: a conversation.
-
-    Yields an offset and is sent the page of claims whose first offset is above it; returns
-    the greatest first offset, None where there is none. Listings only go forward, so it
-    leaps ahead in growing steps until nothing is there, then halves what is left:
-    logarithmic in the number of claims.
-    """
-    page = yield -1
-    if not page.firsts:
-        return None
-    known, nothing_above = page.firsts[-1], MAX_OFFSET
-    step = 2 * (known + 1)
-    overshot = False
-    while page.more or not page.firsts:
-        if known >= nothing_above:
-            return known
-        leap = known + step
-        probe = (known + nothing_above) // 2 if overshot else min(leap, nothing_above)
-        page = yield probe
-        if page.firsts:
-            known = page.firsts[-1]
-            step *= 4
-        else:
-            overshot, nothing_above = True, probe
-    return known

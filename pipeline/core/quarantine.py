@@ -40,6 +40,8 @@ class Reason(StrEnum):
     """A message of telemetry.readings that is no TelemetryBatch (another producer's)."""
     UNREADABLE_EVENT = "unreadable_event"
     """A message of events.business that is no BusinessEvent (another producer's)."""
+    UNREADABLE_RECORD = "unreadable_record"
+    """A message of delivery.results or of the quarantine itself that is no such record."""
 
 
 DETAIL_CHARACTERS = 500

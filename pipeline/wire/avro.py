@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -143,8 +143,19 @@ def _read_texts(value: bytes, at: int) -> tuple[list[str], int]:
         if count < 0:
             count, (_, at) = -count, _read_long(value, at)
         for _ in range(count):
-            text, at = _read_text(value, at)
+            size = value[at]
+            if size & 0x81:  # negative, or more than one byte: 64 characters or more
+                text, at = _read_text(value, at)
+            else:
+                start, at = at + 1, at + 1 + (size >> 1)
+                text = _known_text(value[start:at])
             out.append(text)
+
+
+@lru_cache(maxsize=65_536)
+def _known_text(text: bytes) -> str:
+    """Names of devices and metrics come again and again: one string for each, hashed once."""
+    return text.decode()
 
 
 _READ: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
@@ -205,10 +216,8 @@ class Codec:
 
     def decode(self, name: str, value: bytes | None) -> dict[str, Any]:
         """The record in `value`, read as schema `name`; UnreadableError where it is none."""
-        if not value:
-            msg = "the message is empty"
-            raise UnreadableError(msg)
-        writer, start = self._writer_schema(name, value)
+        writer, start = self.written_as(name, value)
+        value = value or b""
         if writer is schema(name) and columns_of(name)[1]:
             return _with_columns(name, value, start)
         try:
@@ -219,6 +228,16 @@ class Codec:
             msg = f"the bytes do not follow schema {name}: {type(error).__name__}"
             raise UnreadableError(msg) from error
         return cast("dict[str, Any]", record)
+
+    def written_as(self, name: str, value: bytes | None) -> tuple[dict[str, Any], int]:
+        """The schema that a message was written with, and where its record begins.
+
+        UnreadableError where it is none of `name`'s family.
+        """
+        if not value:
+            msg = "the message is empty"
+            raise UnreadableError(msg)
+        return self._writer_schema(name, value)
 
     def _writer_schema(self, name: str, value: bytes) -> tuple[dict[str, Any], int]:
         if value[: len(MARKER)] == MARKER:

@@ -14,8 +14,8 @@ import pytest
 
 HERE = Path(__file__).parent
 HOME = HERE.parents[1] / ".local" / "node-clients"
-PACKAGES = ("jsforce@3.9.4",)
-"""jsforce 3.10 needs Node.js 22."""
+PACKAGES = ("jsforce@3.9.4", "azurite@3.35.0")
+"""jsforce 3.10 needs Node.js 22. Azurite is Microsoft's emulator of Azure Storage."""
 INSTALL_S = 300
 LIMIT_S = 120
 

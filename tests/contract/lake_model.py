@@ -1,87 +1,40 @@
-"""A model of the lake's surroundings: a topic, its consumers and a conditional store.
+"""A model of the lake's surroundings: a topic, its consumers, a conditional store and a table.
 
 Every request a writer makes waits until the script lets it through, so the script decides
 the order of all requests of all writers, which of them fail (with and without having taken
 effect), and where a writer dies. Kafka is the worst there could be: any writer's commit is
 believed, even a zombie's.
+
+The table is what its protocol promises (connectors.lake.base.Table): one range is added in one
+step, or not; the answer may be lost all the same, and a dead writer's request may come late.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.lake import base
-from connectors.lake.mapping import Dataset
+from connectors.lake import base, mapping
 from connectors.lake.writer import LakeWriter, Message
 from pipeline.core import archive
-from pipeline.core.events import BusinessEvent, Severity, Source
-from pipeline.core.telemetry import DeduplicatedBatch, Sample, pack
+from pipeline.core.archive import Claim
+from pipeline.core.lake_columns import Column, Dataset
+from pipeline.core.lake_evolve import plan
+from pipeline.core.lake_records import Shape
+from pipeline.core.lake_sum import row_sum
+from pipeline.wire.lake import columns_of
 
-DAY = 86_400_000
 TOPIC = "telemetry.deduplicated"
 LAST = 9
 """Name of the healthy writer that finishes."""
-
-
-def batch(source_offset: int, days: tuple[int, ...] = (20_000,)) -> DeduplicatedBatch:
-    """A batch with one reading a day, its value unique in the test."""
-    samples = [
-        Sample(
-            device_id=f"acme/pump-{source_offset % 3}",
-            session=1,
-            sequence=source_offset * 10 + at,
-            time_ms=day * DAY + source_offset,
-            received_ms=day * DAY + source_offset + 5,
-            readings=(("temperature", float(source_offset * 10 + at)),),
-        )
-        for at, day in enumerate(days)
-    ]
-    return DeduplicatedBatch(
-        source_topic="telemetry.readings",
-        source_partition=3,
-        source_offset=source_offset,
-        batch=pack(samples),
-        late=np.zeros(len(samples), dtype=np.bool_),
-        duplicates=0,
-    )
-
-
-def event(source_offset: int, index: int = 0, event_id: str | None = None) -> BusinessEvent:
-    return BusinessEvent(
-        id=event_id or f"event-{source_offset}-{index}",
-        type="fieldline.limit.exceeded",
-        tenant="acme",
-        device_id="acme/pump-1",
-        asset_id=None,
-        customer_id="C-1",
-        severity=Severity.WARNING,
-        confidence=0.9,
-        summary="Too hot.",
-        detector="limit",
-        metric="temperature",
-        rule="hot@1",
-        correlation_id="c",
-        occurred_at_ms=20_000 * DAY + source_offset * DAY // 3,
-        observed_at_ms=20_000 * DAY,
-        source=Source(
-            topic="telemetry.readings",
-            partition=3,
-            offset=source_offset,
-            index=index,
-            session=1,
-            sequence=source_offset,
-        ),
-        snapshot=(),
-    )
 
 
 class Fate(StrEnum):
@@ -97,12 +50,12 @@ class Request:
     worker: int
     effect: Callable[[], Any]
     answer: asyncio.Future[Any]
+    away: base.Unavailable | base.Retry
 
     def meet(self, fate: Fate) -> None:
         result = self.effect() if fate is not Fate.LOST else None
         if not self.answer.done():
-            away = base.Unavailable(reason="away")
-            self.answer.set_result(result if fate is Fate.ANSWERED else away)
+            self.answer.set_result(result if fate is Fate.ANSWERED else self.away)
 
 
 class Bucket:
@@ -113,6 +66,8 @@ class Bucket:
         self.pending: list[Request] = []
         self.moves = 0
         self._tables: dict[str, pa.Table] = {}
+        self._claims: dict[str, Claim] = {}
+        self._sums: dict[str, tuple[int, int]] = {}
 
     def table(self, key: str) -> pa.Table:
         """A file's rows; an object never changes, so it is parsed once."""
@@ -124,6 +79,31 @@ class Bucket:
         keys = [key for key in self.objects if key.endswith(".parquet")]
         return [value for key in keys for value in self.table(key)[name].to_pylist()]
 
+    async def ask(
+        self, worker: int, effect: Callable[[], Any], away: base.Unavailable | base.Retry
+    ) -> Any:  # noqa: ANN401 - one of base's answers
+        """What the script lets the effect answer, or `away`."""
+        answer = asyncio.get_running_loop().create_future()
+        self.pending.append(Request(worker, effect, answer, away))
+        self.moves += 1
+        return await answer
+
+    def claims(self) -> list[Claim]:
+        """Every claim, in the order of the topic."""
+        for key in [key for key in self.objects if key.endswith(".json")]:
+            if key not in self._claims:
+                claim = mapping.decode_claim(self.objects[key])
+                assert claim is not None, key
+                self._claims[key] = claim
+        return sorted(self._claims.values(), key=lambda claim: claim.first)
+
+    def counted(self, dataset: Dataset, key: str) -> tuple[int, int]:
+        """Rows of a file, and their sum."""
+        if key not in self._sums:
+            table = self.table(key)
+            self._sums[key] = (table.num_rows, row_sum(dataset, table))
+        return self._sums[key]
+
     def put_new(self, key: str, data: bytes) -> base.Created | base.Exists:
         if key in self.objects:
             return base.Exists()
@@ -132,7 +112,7 @@ class Bucket:
 
     def get(self, key: str) -> base.Content | base.Missing:
         found = self.objects.get(key)
-        return base.Missing() if found is None else base.Content(data=found)
+        return base.Missing() if found is None else base.Content(data=found, size=len(found))
 
     def list_after(self, prefix: str, after: str) -> base.Names:
         names = sorted(k for k in self.objects if k.startswith(prefix) and k > after)
@@ -147,10 +127,7 @@ class Line:
         self._worker = worker
 
     async def _ask(self, effect: Callable[[], Any]) -> Any:  # noqa: ANN401 - one of base's answers
-        request = Request(self._worker, effect, asyncio.get_running_loop().create_future())
-        self._bucket.pending.append(request)
-        self._bucket.moves += 1
-        return await request.answer
+        return await self._bucket.ask(self._worker, effect, base.Unavailable(reason="away"))
 
     async def put_new(self, key: str, data: bytes) -> Any:  # noqa: ANN401 - as _ask
         return await self._ask(lambda: self._bucket.put_new(key, data))
@@ -161,14 +138,69 @@ class Line:
     async def tail(self, key: str, size: int) -> Any:  # noqa: ANN401 - as _ask
         def effect() -> base.Content | base.Missing:
             whole = self._bucket.get(key)
-            return (
-                base.Content(data=whole.data[-size:]) if isinstance(whole, base.Content) else whole
-            )
+            if isinstance(whole, base.Missing):
+                return whole
+            return base.Content(data=whole.data[-size:], size=whole.size)
 
         return await self._ask(effect)
 
     async def list_after(self, prefix: str, after: str) -> Any:  # noqa: ANN401 - as _ask
         return await self._ask(lambda: self._bucket.list_after(prefix, after))
+
+
+@dataclass
+class Shown:
+    """What the readers of a table see: ranges in the order in which they were added."""
+
+    columns: tuple[Column, ...]
+    ranges: list[tuple[Claim, tuple[base.Written, ...]]] = field(default_factory=list)
+
+    def standing(self) -> base.Standing | None:
+        if not self.ranges:
+            return None
+        claim, _ = self.ranges[-1]
+        return base.Standing(first=claim.first, last=claim.last)
+
+    def register(self, claim: Claim, files: Sequence[base.Written]) -> base.Halt | None:
+        standing = self.standing()
+        last = -1 if standing is None else standing.last
+        if claim.last <= last:
+            return None
+        if claim.first != last + 1:
+            return base.Halt(reason=f"offset {claim.first} after {last}")
+        self.ranges.append((claim, tuple(files)))
+        return None
+
+    def evolve(self, wanted: Sequence[Column]) -> Shape:
+        self.columns = plan(self.columns, wanted).columns
+        return Shape(columns=self.columns)
+
+    def keys(self) -> list[str]:
+        return [file.key for _, files in self.ranges for file in files]
+
+
+class TableLine:
+    """One writer's way to the table: every step of it may be lost, with or without its effect."""
+
+    def __init__(self, bucket: Bucket, worker: int, shown: Shown) -> None:
+        self._bucket = bucket
+        self._worker = worker
+        self._shown = shown
+
+    async def _ask(self, effect: Callable[[], Any]) -> Any:  # noqa: ANN401 - one of base's answers
+        return await self._bucket.ask(self._worker, effect, base.Retry(reason="away"))
+
+    async def open(self) -> Any:  # noqa: ANN401 - as _ask
+        return await self._ask(lambda: Shape(columns=self._shown.columns))
+
+    async def evolve(self, wanted: Sequence[Column]) -> Any:  # noqa: ANN401 - as _ask
+        return await self._ask(lambda: self._shown.evolve(wanted))
+
+    async def standing(self, _topic: str, _partition: int) -> Any:  # noqa: ANN401 - as _ask
+        return await self._ask(self._shown.standing)
+
+    async def register(self, claim: Claim, files: Sequence[base.Written]) -> Any:  # noqa: ANN401 - as _ask
+        return await self._ask(lambda: self._shown.register(claim, files))
 
 
 @dataclass
@@ -184,10 +216,11 @@ class Worker:
 
 @dataclass
 class World:
-    """A topic-partition, its consumers and the bucket."""
+    """A topic-partition, its consumers, the bucket and, where there is one, the table."""
 
     topic: list[tuple[int, Message]]
     dataset: Dataset
+    shown: Shown | None = None
     bucket: Bucket = field(default_factory=Bucket)
     workers: dict[int, Worker] = field(default_factory=dict)
     committed: int = 0
@@ -212,14 +245,15 @@ class World:
     async def start(self, name: int, back: int) -> None:
         """A process (anew): it reads the topic from `back` messages before what is committed."""
         await self.crash(name, arrives=False)
+        table = None if self.shown is None else TableLine(self.bucket, name, self.shown)
         writer = LakeWriter(
-            Line(self.bucket, name), dataset=self.dataset, flush_rows=5, flush_s=1.0
+            Line(self.bucket, name), dataset=self.dataset, flush_rows=5, flush_s=1.0, table=table
         )
         position = max(0, sum(offset < self.committed for offset, _ in self.topic) - back)
         floor = min([self.committed, *(offset for offset, _ in self.topic[position:])])
         worker = self.workers[name] = Worker(writer=writer, position=position, floor=floor)
         worker.task = asyncio.ensure_future(writer.open(TOPIC, 3))
-        await self.answer(name, 100, None)
+        await self.answer(name, 1000, None)
 
     async def crash(self, name: int, *, arrives: bool) -> None:
         """It dies; what it has on its way arrives now, or perhaps much later."""
@@ -280,13 +314,55 @@ class World:
             await self.crash(name, arrives=False)
         for _ in range(100):
             await self.offer(LAST, 1000)
-            await self.flush(LAST, 100, None)
+            await self.flush(LAST, 1000, None)
             if not self.topic or self.committed > self.topic[-1][0]:
                 break
         else:
             pytest.fail("the last writer does not get to the end of the topic")
         while self.bucket.pending:
             await self.late(0)
+
+    def balance(self) -> None:
+        """Claims, files and table agree: what the claims say is what the files hold."""
+        claims = self.bucket.claims()
+        assert [c.first for c in claims[:1]] in ([], [0])
+        for before, after in pairwise(claims):
+            assert after.first == before.last + 1, "the chain of ranges has a gap, or overlaps"
+        names = {
+            mapping.file_key(self.dataset, claim, part.date): part
+            for claim in claims
+            for part in claim.files
+        }
+        files = {key for key in self.bucket.objects if key.endswith(".parquet")}
+        assert files <= set(names), "a file that no claim names"
+        for key in files:
+            assert self.bucket.counted(self.dataset, key) == names[key][1:], key
+        # A range is claimed only after all before it are there whole.
+        done = [mapping.file_key(self.dataset, c, p.date) for c in claims[:-1] for p in c.files]
+        assert set(done) <= files, "a range was claimed after one that is not there"
+        if self.shown is not None:
+            keys = self.shown.keys()
+            assert len(set(keys)) == len(keys), "the table has a file twice"
+            assert set(keys) <= files, "the table shows a file that is not there"
+            shown = [claim for claim, _ in self.shown.ranges]
+            assert shown == claims[: len(shown)], "the table skips a range"
+            assert len(claims) - len(shown) <= 1
+            assert sorted(keys) == sorted(
+                mapping.file_key(self.dataset, c, p.date) for c in shown for p in c.files
+            ), "the table shows a range in part"
+
+    def visible(self, name: str) -> list[Any]:
+        """A column as the lake's readers see it: through the table where there is one."""
+        if self.shown is None:
+            return self.bucket.column(name)
+        keys = self.shown.keys()
+        return [value for key in keys for value in self.bucket.table(key)[name].to_pylist()]
+
+
+def world(topic: Sequence[tuple[int, Message]], dataset: Dataset, *, table: bool) -> World:
+    """A world before anything has happened."""
+    shown = Shown(columns=columns_of(dataset)) if table else None
+    return World(topic=list(topic), dataset=dataset, shown=shown)
 
 
 async def play(world: World, script: list[tuple[Any, ...]], check: Callable[[], None]) -> None:
@@ -295,8 +371,10 @@ async def play(world: World, script: list[tuple[Any, ...]], check: Callable[[], 
             await world.crash(arguments[0], arrives=arguments[1])
         else:
             await getattr(world, name)(*arguments)
+        world.balance()
         check()
     await world.finish()
+    world.balance()
     check()
 
 

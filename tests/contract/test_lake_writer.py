@@ -9,15 +9,19 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.lake import base, mapping
-from connectors.lake.mapping import Dataset
 from connectors.lake.writer import LakeWriter
 from pipeline.core import archive
-from pipeline.core.archive import Claim, Decision, Seen
-from tests.contract.lake_model import TOPIC, Bucket, Fate, Plain, World, batch, event, play
+from pipeline.core.archive import Claim, Decision, Part, Seen
+from pipeline.core.lake_columns import Dataset
+from pipeline.core.lake_rows import telemetry_tables
+from pipeline.wire.lake import columns_of
+from tests.contract.lake_messages import batch, event, record
+from tests.contract.lake_model import TOPIC, Bucket, Fate, Plain, Shown, play, world
 
 WORKER = st.integers(0, 1)
 FATE = st.sampled_from([None, Fate.LOST, Fate.ANSWER_LOST])
@@ -51,10 +55,13 @@ def topics(draw: st.DrawFn) -> list[tuple[int, int]]:
 DAYS = ((20_000,), (20_000, 20_001), (19_999, 20_000, 20_002), ())
 
 
+@pytest.mark.parametrize("table", [False, True], ids=["files alone", "with a table"])
 @settings(max_examples=200, deadline=None)
-@given(topics(), SCRIPTS)
+@given(offsets=topics(), script=SCRIPTS)
 def test_telemetry_is_in_the_lake_once_whatever_happens(
-    offsets: list[tuple[int, int]], script: list[tuple[Any, ...]]
+    table: bool,  # noqa: FBT001 - pytest gives it
+    offsets: list[tuple[int, int]],
+    script: list[tuple[Any, ...]],
 ) -> None:
     topic = [(at, batch(source, DAYS[source % 4])) for at, source in offsets]
     expected: dict[float, int] = {}  # value to the topic offset that must bring it
@@ -65,44 +72,51 @@ def test_telemetry_is_in_the_lake_once_whatever_happens(
             expected |= dict.fromkeys(message.batch.reading_value.tolist(), at)
 
     async def run() -> None:
-        world = World(topic=list(topic), dataset=Dataset.TELEMETRY)
+        lake = world(topic, Dataset.TELEMETRY, table=table)
 
         def check() -> None:
-            have = Counter(world.bucket.column("value"))
+            assert all(count == 1 for count in Counter(lake.bucket.column("value")).values())
+            have = Counter(lake.visible("value"))
             assert all(count == 1 for count in have.values()), "a row is there twice"
-            safe = {value for value, at in expected.items() if at < world.committed}
+            safe = {value for value, at in expected.items() if at < lake.committed}
             assert safe <= set(have), "an offset was called safe before its rows were there"
 
-        await play(world, script, check)
-        assert sorted(world.bucket.column("value")) == sorted(expected)
+        await play(lake, script, check)
+        assert sorted(lake.visible("value")) == sorted(expected)
+        assert sorted(lake.bucket.column("value")) == sorted(expected)
+        assert sum(claim.rows for claim in lake.bucket.claims()) == len(expected)
 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("table", [False, True], ids=["files alone", "with a table"])
 @settings(max_examples=100, deadline=None)
-@given(topics(), SCRIPTS)
+@given(offsets=topics(), script=SCRIPTS)
 def test_events_are_in_the_lake_once_whatever_happens(
-    offsets: list[tuple[int, int]], script: list[tuple[Any, ...]]
+    table: bool,  # noqa: FBT001 - pytest gives it
+    offsets: list[tuple[int, int]],
+    script: list[tuple[Any, ...]],
 ) -> None:
     # Some ids come with two sources: within a range the first counts, across ranges each.
-    topic = [(at, event(s // 2, s % 2, f"e{s - s % 5 // 4}")) for at, s in offsets]
+    told = [(at, event(s // 2, s % 2, f"e{s - s % 5 // 4}")) for at, s in offsets]
+    topic = [(at, record(at, one)) for at, one in told]
 
     async def run() -> None:
-        world = World(topic=list(topic), dataset=Dataset.EVENTS)
+        lake = world(topic, Dataset.EVENTS, table=table)
 
         def check() -> None:
-            offsets_seen = world.bucket.column("source_offset")
-            have = Counter(zip(offsets_seen, world.bucket.column("source_index"), strict=True))
+            sources = zip(lake.visible("source_offset"), lake.visible("source_index"), strict=True)
+            have = Counter(sources)
             assert all(count == 1 for count in have.values()), "an event is there twice"
             greatest, safe = (-1, -1), set()
-            for at, message in topic:
-                position = (message.source.offset, message.source.index)
-                if at < world.committed and position > greatest:
+            for at, one in told:
+                position = (one.source.offset, one.source.index)
+                if at < lake.committed and position > greatest:
                     greatest = position
-                    safe.add(message.id)
-            assert safe <= set(world.bucket.column("id")), "safe, and not there"
+                    safe.add(one.id)
+            assert safe <= set(lake.visible("id")), "safe, and not there"
 
-        await play(world, script, check)
+        await play(lake, script, check)
 
     asyncio.run(run())
 
@@ -138,12 +152,13 @@ async def test_a_store_that_is_away_is_a_value_and_the_range_stays_as_claimed() 
     store.away = False
     await lake.open(TOPIC, 3)
     lake.offer(3, 0, batch(0))
+    held = lake.size(3)
     store.away = True
     assert await lake.flush(3) == base.Retry(reason="away")
-    assert lake.waiting_rows(3) == 1
+    assert lake.size(3) == lake.held == held > 0
     store.away = False
     assert isinstance(await lake.flush(3), base.Flushed)
-    assert lake.waiting_rows(3) == 0
+    assert lake.size(3) == lake.held == 0
     assert lake.counters.retries == 2
 
 
@@ -192,11 +207,13 @@ async def test_a_file_of_another_range_under_our_name_halts_instead_of_counting_
         seen_before=Seen(),
         seen=Seen(),
         messages=1,
-        files=(("2024-10-04", 1),),
+        files=(Part("2024-10-04", 1, 0),),
     )
     name = mapping.file_key(Dataset.TELEMETRY, other, "2024-10-04")
-    (_, table), *_ = Dataset.TELEMETRY.tables([batch(0)])
-    store.bucket.objects[name] = mapping.parquet(table, other)
+    schema = Shown(columns=columns_of(Dataset.TELEMETRY)).evolve(()).schema()
+    (_, table), *_ = telemetry_tables([batch(0)], schema)
+    note = mapping.range_note(other)
+    store.bucket.objects[name] = mapping.parquet(Dataset.TELEMETRY, table, note)
     lake = writer(store)
     await lake.open(TOPIC, 3)
     lake.offer(3, 0, batch(0))
@@ -251,21 +268,21 @@ async def test_an_operators_replay_is_taken_once_though_its_source_is_old() -> N
     store = Plain(Bucket())
     lake = writer(store, Dataset.EVENTS)
     await lake.open("sink.lake", 3)
-    lake.offer(3, 0, event(5))
-    assert lake.offer(3, 1, event(2), replay=True) is Decision.TAKE
+    lake.offer(3, 0, record(0, event(5)))
+    assert lake.offer(3, 1, record(1, event(2)), replay=True) is Decision.TAKE
     await lake.flush(3)
     again = writer(store, Dataset.EVENTS)
     await again.open("sink.lake", 3)
-    assert again.offer(3, 2, event(2), replay=True) is Decision.SKIP_REPEATED
-    assert again.offer(3, 3, event(4)) is Decision.SKIP_REPEATED
-    assert again.offer(3, 4, event(6)) is Decision.TAKE
+    assert again.offer(3, 2, record(2, event(2)), replay=True) is Decision.SKIP_REPEATED
+    assert again.offer(3, 3, record(3, event(4))) is Decision.SKIP_REPEATED
+    assert again.offer(3, 4, record(4, event(6))) is Decision.TAKE
 
 
 async def test_calls_for_a_partition_that_is_not_open_are_harmless() -> None:
     lake = writer(Plain(Bucket()))
     assert lake.offer(3, 0, batch(0)) is None
     assert not lake.due(3, 1.0)
-    assert lake.waiting_rows(3) == 0
+    assert lake.size(3) == 0
     assert isinstance(await lake.flush(3), base.Retry)
     lake.drop(3)
 

@@ -128,7 +128,7 @@ class Follower:
                 partitions = await kafka.topic_partitions(reader, [DEDUPLICATED])
                 while True:
                     async with asyncio.timeout(10):
-                        self.members = await _members(admin)
+                        self.members = await members(admin, GROUP)
                         offsets = await admin.list_consumer_group_offsets(GROUP)
                         ends = await reader.end_offsets(partitions)
                     self._note(offsets, ends)
@@ -150,9 +150,10 @@ class Follower:
                 self.commits.append(commit)
 
 
-async def _members(admin: AIOKafkaAdminClient) -> Members:
+async def members(admin: AIOKafkaAdminClient, group: str) -> Members:
+    """How a consumer group stands now."""
     asked_s = time.monotonic()
-    answers: list[Any] = await admin.describe_consumer_groups([GROUP])
+    answers: list[Any] = await admin.describe_consumer_groups([group])
     # DescribeGroups answer, per group: error, id, state, protocol type, protocol, members, ...
     _, _, state, _, _, members, *_ = answers[0].groups[0]
     return Members(asked_s, state, len(members))

@@ -39,9 +39,17 @@ class Group:
     """
 
     def __init__(
-        self, role: str, root: Path, env: Mapping[str, str], say: Callable[[str], None]
+        self,
+        role: str,
+        root: Path,
+        env: Mapping[str, str],
+        say: Callable[[str], None],
+        *,
+        own: Callable[[int], Mapping[str, str]] = lambda _: {},
     ) -> None:
+        """`own` gives what an instance's environment has besides."""
         self.role = role
+        self._own = own
         self.restarts: Counter[str] = Counter()
         """How often a worker was started again, by why it had ended."""
         self._root = root.absolute()
@@ -126,7 +134,7 @@ class Group:
     def _spawn(self, number: int) -> Child:
         fieldline = str(Path(sys.executable).with_name("fieldline"))
         argv = (fieldline, "worker", self.role, "--instance", str(number))
-        command = Command(argv=argv, env=self._env)
+        command = Command(argv=argv, env={**self._env, **self._own(number)})
         return processes.spawn(self._root, f"{self.role}-{number}", processes.WORKER, command)
 
     def _keep(self, number: int, member: _Member) -> None:

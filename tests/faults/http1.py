@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,7 @@ HEAD_BYTES: Final = 65_536
 """Longest head of a message."""
 BODY_BYTES: Final = 64 * 1024 * 1024
 """Longest body."""
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODYLESS: Final = frozenset({204, 304})
 _KEY: Final = re.compile(rb"FL-([a-z2-7]{24})")
 _WRITING: Final = ("create", "write", "delete", "copy")
@@ -65,13 +67,23 @@ class Message:
         return tuple(dict.fromkeys(key.decode() for key in _KEY.findall(self.body)))
 
 
-async def read_request(reader: asyncio.StreamReader) -> Message | None:
+async def read_request(
+    reader: asyncio.StreamReader, willing: Callable[[bytes], object] = lambda _: None
+) -> Message | None:
     """The next request; None where the connection ended in order before it.
 
-    FramingError or asyncio.IncompleteReadError where it is none, or is cut short.
+    `willing` is given CONTINUE to send where the client waits for that before the body; the
+    head is then told without the wish (RFC 9110, section 10.1.1). FramingError or
+    asyncio.IncompleteReadError where it is no request, or is cut short.
     """
     head = await _head(reader)
-    return None if head is None else await _whole(reader, head, to_end=False)
+    if head is None:
+        return None
+    if _field(head, b"expect").lower() == b"100-continue":
+        willing(CONTINUE)
+        lines = head.split(b"\r\n")
+        head = b"\r\n".join(one for one in lines if not one.lower().startswith(b"expect:"))
+    return await _whole(reader, head, to_end=False)
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Message:

@@ -20,7 +20,7 @@ USER = "fieldline"
 PASSWORD = "password-of-the-dashboards"
 DATABASE = "postgres"
 _PACKAGE = "postgresql"
-_UP_S = 30.0
+_UP_S = 120.0
 _APT_S = 600
 
 
@@ -58,7 +58,6 @@ class Postgres:
             os.chown(self._home, who.pw_uid, who.pw_gid)
             ids = (f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}")
             self._as = ["setpriv", *ids, "--clear-groups"]
-        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         word = self._home / "password"
         word.write_text(PASSWORD)
@@ -67,6 +66,8 @@ class Postgres:
             *(str(self._bin / "initdb"), "-D", str(self._data), "-U", USER, "-E", "UTF8"),
             *("--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={word}", "--no-sync"),
         )
+        # Not before: making the files takes seconds, in which another may take the port.
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -91,6 +92,7 @@ class Postgres:
         self._process = self._spawn()
         up = await first(self._answers, within_s=_UP_S)
         assert up, (self._home / "log").read_text()[-2_000:]
+        assert self._process.poll() is None, (self._home / "log").read_text()[-2_000:]
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with (self._home / "log").open("ab") as log:
@@ -124,7 +126,7 @@ class Postgres:
     async def _answers(self) -> bool:
         assert self._process
         if self._process.poll() is not None:
-            return True  # it will not come: the caller's next step tells
+            return True  # it will not come: there is nothing to wait for
         try:
             await (await self._connect()).close()
         except (OSError, asyncpg.PostgresError):

@@ -19,7 +19,7 @@ from tests.contract.cases.files import CASE
 from tests.contract.conversation import converse_over
 from tests.contract.world import event, story
 from tests.contract.world import key as key_of
-from tests.integration.test_lake_s3 import Server
+from tests.integration.s3_server import Server
 from tests.sandboxes.files_reader import Reader
 from tests.sandboxes.journal import Journal
 

@@ -1,0 +1,97 @@
+IF OBJECT_ID('dbo.deliveries') IS NULL
+CREATE TABLE [dbo].[deliveries] (
+  [event_id] VARCHAR(8000) NULL, -- BusinessEvent.id.
+  [sink] VARCHAR(8000) NULL, -- Sink.
+  [tenant] VARCHAR(8000) NULL, -- Tenant.
+  [device_id] VARCHAR(8000) NULL, -- Device, 'tenant/device': the ordering key.
+  [outcome] VARCHAR(8000) NULL, -- How it ended.
+  [action] VARCHAR(8000) NULL, -- BusinessEvent.action: raise, update or clear.
+  [entity_id] VARCHAR(8000) NULL, -- Event that raised what this one is about; empty where that is the event itself.
+  [code] VARCHAR(8000) NULL, -- Cause code; empty when delivered.
+  [message] VARCHAR(MAX) NULL, -- Cause for a person; empty when delivered.
+  [target_id] VARCHAR(8000) NULL, -- Record at the target; null where none.
+  [cause_class] VARCHAR(8000) NULL, -- Why it went to the DLQ, as in DeadLetter; empty where it did not.
+  [attempts] INT NULL, -- Attempts in all, the last included.
+  [latency_ms] BIGINT NULL, -- From arrival of the causing sample at the bridge to at_ms; milliseconds. [ms]
+  [at] DATETIME2(6) NULL, -- When it was confirmed, milliseconds since the Unix epoch, UTC.
+  [payload_hash] VARCHAR(8000) NULL, -- SHA-256 of what happened (pipeline.core.events.fingerprint), hex: payloads themselves stay out of the audit stream.
+  [request_hash] VARCHAR(8000) NULL, -- SHA-256, hex, of the last request that could have an effect (method, address, body; one request may carry many events); null where none was sent by this worker.
+  [replay] VARCHAR(8000) NULL, -- Id of the operator's replay that asked for it; null where none did.
+  [flag] VARCHAR(8000) NULL, -- Why it is to be doubted (Flag); null where it is not.
+  [extra] VARCHAR(MAX) NULL, -- JSON object: what its columns cannot hold, by name.
+  [kafka_partition] INT NOT NULL, -- Partition of the dataset's topic it came on.
+  [kafka_offset] BIGINT NOT NULL -- Its offset in that partition.
+)
+WITH (CLUSTER BY ([at], [device_id]));
+
+IF OBJECT_ID('dbo.fieldline_loads') IS NULL
+CREATE TABLE [dbo].[fieldline_loads] (
+  [dataset] VARCHAR(8000) NOT NULL, -- Dataset of the lake.
+  [lake_date] DATE NOT NULL, -- Event date of the file's rows.
+  [lake_file] VARCHAR(8000) NOT NULL, -- File, below the lake's root.
+  [spans] VARCHAR(MAX) NOT NULL, -- Offsets whose rows it holds.
+  [row_count] BIGINT NOT NULL, -- Its rows.
+  [position_sum] DECIMAL(38, 0) NOT NULL, -- Sum of its rows' offsets.
+  [snapshot_id] BIGINT NOT NULL, -- Snapshot it was found in.
+  [loaded_at] DATETIME2(6) NOT NULL -- When it was loaded, UTC.
+);
+
+IF OBJECT_ID('dbo.fieldline_load_turns') IS NULL
+CREATE TABLE [dbo].[fieldline_load_turns] (
+  [dataset] VARCHAR(8000) NOT NULL, -- Dataset of the lake.
+  [turn] BIGINT NOT NULL -- Rises with every load.
+);
+
+IF NOT EXISTS (SELECT 1 FROM [dbo].[fieldline_load_turns] WHERE [dataset] = 'deliveries') INSERT INTO [dbo].[fieldline_load_turns] SELECT 'deliveries', 0;
+
+SELECT column_name, data_type, numeric_precision FROM information_schema.columns WHERE lower(table_name) = 'deliveries' AND lower(table_schema) = 'dbo' ORDER BY ordinal_position;
+
+ALTER TABLE [dbo].[deliveries] ADD [firmware] VARCHAR(8000) NULL;
+
+CREATE TABLE [dbo].[fieldline_stage_abcd1234_0] ([event_id] VARCHAR(8000), [sink] VARCHAR(8000), [tenant] VARCHAR(8000), [device_id] VARCHAR(8000), [outcome] VARCHAR(8000), [action] VARCHAR(8000), [entity_id] VARCHAR(8000), [code] VARCHAR(8000), [message] VARCHAR(MAX), [target_id] VARCHAR(8000), [cause_class] VARCHAR(8000), [attempts] INT, [latency_ms] BIGINT, [at] DATETIME2(6), [payload_hash] VARCHAR(8000), [request_hash] VARCHAR(8000), [replay] VARCHAR(8000), [flag] VARCHAR(8000), [extra] VARCHAR(MAX), [kafka_partition] INT, [kafka_offset] BIGINT);
+
+COPY INTO [dbo].[fieldline_stage_abcd1234_0] FROM
+  'https://lake.dfs.core.windows.net/fieldline/deliveries/date=2026-11-22/sink.lake-00000-00000000000000000000.parquet',
+  'https://lake.dfs.core.windows.net/fieldline/deliveries/date=2026-11-22/sink.lake-00000-00000000000000000010.parquet'
+WITH (FILE_TYPE = 'PARQUET');
+
+SELECT COUNT_BIG(*) FROM [dbo].[fieldline_stage_abcd1234_0];
+
+BEGIN TRANSACTION;
+
+UPDATE [dbo].[fieldline_load_turns] SET [turn] = [turn] + 1 WHERE [dataset] = 'deliveries';
+
+SELECT max([turn]) FROM [dbo].[fieldline_load_turns] WHERE [dataset] = 'deliveries';
+
+DELETE FROM [dbo].[deliveries] WHERE [at] >= CAST('2026-11-22 00:00:00' AS DATETIME2(6)) AND [at] < CAST('2026-11-23 00:00:00' AS DATETIME2(6));
+
+DELETE FROM [dbo].[deliveries] WHERE [at] >= CAST('9999-12-31 00:00:00' AS DATETIME2(6));
+
+INSERT INTO [dbo].[deliveries] ([event_id], [sink], [tenant], [device_id], [outcome], [action], [entity_id], [code], [message], [target_id], [cause_class], [attempts], [latency_ms], [at], [payload_hash], [request_hash], [replay], [flag], [extra], [kafka_partition], [kafka_offset]) SELECT [event_id], [sink], [tenant], [device_id], [outcome], [action], [entity_id], [code], [message], [target_id], [cause_class], [attempts], [latency_ms], [at], [payload_hash], [request_hash], [replay], [flag], [extra], [kafka_partition], [kafka_offset] FROM [dbo].[fieldline_stage_abcd1234_0];
+
+INSERT INTO [dbo].[deliveries] ([event_id], [sink], [tenant], [device_id], [outcome], [action], [entity_id], [code], [message], [target_id], [cause_class], [attempts], [latency_ms], [at], [payload_hash], [request_hash], [replay], [flag], [extra], [kafka_partition], [kafka_offset]) SELECT [event_id], [before], [tenant], [device_id], [outcome], [action], [entity_id], [code], [message], [target_id], [cause_class], [attempts], [latency_ms], [at], [payload_hash], [request_hash], [replay], [flag], [extra], [kafka_partition], [kafka_offset] FROM [dbo].[fieldline_stage_abcd1234_0];
+
+DELETE FROM [dbo].[fieldline_loads] WHERE [dataset] = 'deliveries' AND [lake_file] IN ('old.parquet');
+
+INSERT INTO [dbo].[fieldline_loads] ([dataset], [lake_date], [lake_file], [spans], [row_count], [position_sum], [snapshot_id], [loaded_at]) SELECT 'deliveries', CAST('2026-11-22' AS DATE), 'deliveries/date=2026-11-22/sink.lake-00000-00000000000000000000.parquet', 'sink.lake/0/0-9', 100, CAST(450 AS DECIMAL(38, 0)), 7, CAST('2026-11-22 01:02:03' AS DATETIME2(6));
+
+COMMIT TRANSACTION;
+
+DROP TABLE [dbo].[fieldline_stage_abcd1234_0];
+
+SELECT CAST([at] AS DATE), count(*), sum(CAST([kafka_offset] AS DECIMAL(38, 0))) FROM [dbo].[deliveries] WHERE [at] >= CAST('2026-11-01 00:00:00' AS DATETIME2(6)) AND [at] < CAST('2026-11-23 00:00:00' AS DATETIME2(6)) GROUP BY CAST([at] AS DATE);
+
+DELETE FROM [dbo].[deliveries] WHERE [device_id] = 'acme/pump-007';
+
+{
+ "path": "Tables",
+ "name": "deliveries",
+ "target": {
+  "adlsGen2": {
+   "location": "https://lake.dfs.core.windows.net",
+   "subpath": "/fieldline/deliveries",
+   "connectionId": "CONNECTION-ID"
+  }
+ }
+};
+
