@@ -54,6 +54,8 @@ def continuously(lake: Lake, box: BigQuery, folder: Path, pause_s: float) -> Ite
     with out.open("wb") as to_out, err.open("wb") as to_err:
         process = subprocess.Popen(
             [
+                # What runs in the background of a script has Ctrl-C ignored, and so its children.
+                *("env", "--default-signal=INT"),
                 *(FIELDLINE, "lake", "load", "bigquery", "-d", "telemetry", "--json"),
                 *("--continuous", str(pause_s)),
             ],
