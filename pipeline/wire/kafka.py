@@ -15,6 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.codec import has_lz4, has_zstd
+from aiokafka.errors import KafkaTimeoutError
 
 from pipeline.settings import Settings, SettingsError
 
@@ -27,6 +28,8 @@ FETCH_BYTES = 4 * 1024 * 1024
 CLIENT = "fieldline"
 KNOWN_S = 15.0
 """Longest wait until the brokers know a topic."""
+STILL_S = 60.0
+"""Longest time in which reading a topic to its end may give nothing."""
 _CLOSE_S = 1.0
 
 Progress = Callable[[str, int, int], None]
@@ -159,21 +162,20 @@ async def read_through(
     """Every message of `topic`, in order within a partition, holding one fetch at a time.
 
     From `since_ms` (Unix epoch, UTC) by the messages' own time stamps where it is given.
-    LookupError where there is no such topic; KafkaError as the client raises it.
+    LookupError where there is no such topic; KafkaError as the client raises it, and where
+    nothing came for STILL_S though the end is not reached.
     """
-    reader = consumer(settings)
+    reader, clock = consumer(settings), asyncio.get_running_loop().time
     try:
         await reader.start()
         partitions = await topic_partitions(reader, [topic])
         reader.assign(partitions)
         ends = await reader.end_offsets(partitions)
-        at = await reader.beginning_offsets(partitions)
-        if since_ms is not None:
-            found = await reader.offsets_for_times(dict.fromkeys(partitions, max(0, since_ms)))
-            at = {tp: found[tp].offset if found.get(tp) else ends[tp] for tp in partitions}
+        at = await _begins(reader, ends, since_ms)
         for tp in partitions:
             reader.seek(tp, at[tp])
         starts, total = dict(at), sum(ends[tp] - at[tp] for tp in partitions)
+        moved_s = clock()
         while any(at[tp] < ends[tp] for tp in partitions):
             if progress is not None:
                 progress(topic, sum(at[tp] - starts[tp] for tp in partitions), total)
@@ -182,11 +184,29 @@ async def read_through(
                     if message.offset < ends[tp]:
                         yield message
             # Transaction markers have offsets and are no messages: the position counts.
-            at = {tp: await reader.position(tp) for tp in partitions}
+            before, at = at, {tp: await reader.position(tp) for tp in partitions}
+            if at != before:
+                moved_s = clock()
+            elif clock() - moved_s > STILL_S:
+                behind = next(tp for tp in partitions if at[tp] < ends[tp])
+                raise KafkaTimeoutError(
+                    f"{topic} partition {behind.partition} gave nothing for {STILL_S:.0f} s at "
+                    f"offset {at[behind]} of {ends[behind]}"
+                )
         if progress is not None:
             progress(topic, total, total)
     finally:
         await reader.stop()
+
+
+async def _begins(
+    reader: AIOKafkaConsumer, ends: dict[TopicPartition, int], since_ms: int | None
+) -> dict[TopicPartition, int]:
+    if since_ms is None:
+        begins: dict[TopicPartition, int] = await reader.beginning_offsets(list(ends))
+        return begins
+    found = await reader.offsets_for_times(dict.fromkeys(ends, max(0, since_ms)))
+    return {tp: found[tp].offset if found.get(tp) else end for tp, end in ends.items()}
 
 
 async def read_all(settings: Settings, topic: str) -> list[Any]:
