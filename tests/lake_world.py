@@ -38,6 +38,45 @@ def settings_of(folder: Path, *, table: bool = True) -> Settings:
     return Settings.model_validate(told)
 
 
+def pumps(
+    offset: int,
+    *,
+    devices: int,
+    samples: int,
+    day: int = FIRST_DAY,
+    over_midnight: bool = False,
+    partition: int = 1,
+    metrics: Sequence[str] = ("temperature", "vibration"),
+    shift: int = 0,
+) -> DeduplicatedBatch:
+    """One message: `samples` of each device, a second apart, each with all metrics.
+
+    `over_midnight` puts every second sample on the next day; `shift` makes other values.
+    """
+    count, many = devices * samples, len(metrics)
+    sequence = np.repeat(np.arange(samples), devices) + offset * samples
+    times = day * DAY_MS + sequence * 1000 + (DAY_MS * (sequence % 2) if over_midnight else 0)
+    return DeduplicatedBatch(
+        source_topic="telemetry.readings",
+        source_partition=partition,
+        source_offset=offset,
+        batch=TelemetryBatch(
+            devices=tuple(f"acme/pump-{i:03d}" for i in range(devices)),
+            metrics=tuple(metrics),
+            sample_device=np.tile(np.arange(devices, dtype=np.int32), samples),
+            sample_session=np.ones(count, dtype=np.int64),
+            sample_seq=sequence.astype(np.int64),
+            sample_time_ms=times.astype(np.int64),
+            sample_received_ms=(times + 40).astype(np.int64),
+            sample_readings=np.full(count, many, dtype=np.int32),
+            reading_metric=np.tile(np.arange(many, dtype=np.int32), count),
+            reading_value=np.round(50 + np.sin(np.arange(count * many) + shift), 2),
+        ),
+        late=np.zeros(count, dtype=np.bool_),
+        duplicates=0,
+    )
+
+
 def readings(offset: int, day: int, *, count: int = PER_DAY // 2) -> DeduplicatedBatch:
     """One message: `count` samples of one device with two metrics, each a minute after the last."""
     number = np.arange(count)

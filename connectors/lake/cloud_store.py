@@ -32,6 +32,7 @@ from connectors.lake.base import (
     Unavailable,
 )
 from connectors.lake.config import LakeConfig
+from connectors.lake.threaded_store import ThreadedStore
 from pipeline.settings import SettingsError
 
 _T = TypeVar("_T")
@@ -50,7 +51,7 @@ _EXTRAS: Final[Mapping[str, tuple[str, str, str]]] = {
 SCHEMES: Final = tuple(_EXTRAS)
 
 
-class CloudStore:
+class CloudStore(ThreadedStore):
     """An ObjectStore over a bucket or container; `config.url` is gs://bucket or abfs://container.
 
     Its calls run in threads: neither file system belongs to one event loop. SettingsError where
@@ -84,41 +85,11 @@ class CloudStore:
         """Begin no call any more. Sessions end with the process: fsspec closes them."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def put_new(self, key: str, data: bytes) -> Created | Exists | Unavailable:
-        """A conditional write."""
-        try:
-            answer = await self._call(self._put_new, key, data)
-        except FileExistsError:
-            return Exists()
-        return answer if isinstance(answer, Unavailable) else Created()
-
-    async def get(self, key: str) -> Content | Missing | Unavailable:
-        """The whole object."""
-        return await self._call(self._read, key, None)
-
-    async def tail(self, key: str, size: int) -> Content | Missing | Unavailable:
-        """The end of it."""
-        return await self._call(self._read, key, size)
-
-    async def list_after(self, prefix: str, after: str) -> Names | Unavailable:
-        """One page, in the order of names."""
-        return await self._call(self._list_after, prefix, after)
-
-    async def delete(self, key: str) -> Deleted | Unavailable:
-        """Whether it was there or not."""
-        return await self._call(self._delete, key)
-
-    async def objects(self, prefix: str, after: str) -> Objects | Unavailable:
-        """All of them in one page."""
-        return await self._call(self._objects, prefix, after)
-
     async def _call(self, function: Callable[..., _T], *arguments: object) -> _T | Unavailable:
         try:
             async with asyncio.timeout(self._config.call_s):
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._threads, function, *arguments)
-        except FileExistsError:
-            raise
         except self._errors as error:
             return Unavailable(
                 reason=f"{self!r} does not answer as it should ({type(error).__name__}): "
@@ -128,8 +99,12 @@ class CloudStore:
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
 
-    def _put_new(self, key: str, data: bytes) -> None:
-        self._fs.pipe_file(self._path(key), data, mode="create")
+    def _put_new(self, key: str, data: bytes) -> Created | Exists:
+        try:
+            self._fs.pipe_file(self._path(key), data, mode="create")
+        except FileExistsError:
+            return Exists()
+        return Created()
 
     def _read(self, key: str, size: int | None) -> Content | Missing:
         path = self._path(key)

@@ -21,6 +21,7 @@ from connectors.lake.base import (
     Objects,
     Unavailable,
 )
+from connectors.lake.threaded_store import ThreadedStore
 
 _T = TypeVar("_T")
 
@@ -28,7 +29,7 @@ PAGE = 1_000
 """Names in one listing, as in S3."""
 
 
-class LocalStore:
+class LocalStore(ThreadedStore):
     """An ObjectStore over one folder.
 
     An object is written aside, brought to the disk, and then given its name by a hard link,
@@ -45,30 +46,6 @@ class LocalStore:
 
     async def close(self) -> None:
         """Nothing is open."""
-
-    async def put_new(self, key: str, data: bytes) -> Created | Exists | Unavailable:
-        """Under a name that is not taken."""
-        return await self._call(self._put_new, key, data)
-
-    async def get(self, key: str) -> Content | Missing | Unavailable:
-        """The whole object."""
-        return await self._call(self._read, key, None)
-
-    async def tail(self, key: str, size: int) -> Content | Missing | Unavailable:
-        """The end of it."""
-        return await self._call(self._read, key, size)
-
-    async def list_after(self, prefix: str, after: str) -> Names | Unavailable:
-        """One page, in the order of names."""
-        return await self._call(self._list_after, prefix, after)
-
-    async def delete(self, key: str) -> Deleted | Unavailable:
-        """Whether it was there or not."""
-        return await self._call(self._delete, key)
-
-    async def objects(self, prefix: str, after: str) -> Objects | Unavailable:
-        """All of them in one page."""
-        return await self._call(self._objects, prefix, after)
 
     async def _call(self, function: Callable[..., _T], *arguments: object) -> _T | Unavailable:
         try:

@@ -336,9 +336,9 @@ class Dialect(ABC):
             f"WHERE {self.name('device_id')} = {literal(device)}"
         )
 
+    @abstractmethod
     def over_the_lake(self, dataset: Dataset, columns: Sequence[Column], metadata: str) -> str:
         """A table that reads the lake's own files. `metadata` is its Iceberg metadata's name."""
-        raise NotImplementedError
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -140,9 +141,9 @@ class TSql(Dialect):
             f"SELECT {literal(str(dataset))}, 0"
         )
 
+    @abstractmethod
     def staging(self, number: int, token: str) -> str:
         """Name of a staging table."""
-        raise NotImplementedError
 
     def stage(
         self, dataset: Dataset, number: int, group: Sequence[LakeFile], token: str

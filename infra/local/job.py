@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
@@ -108,7 +107,7 @@ class Job:
         What a killed run left in MQTT comes in as soon as the bridge is there, so the topics
         must also have stopped growing: this run's counts begin after that.
         """
-        async with _admin(self.settings) as admin:
+        async with kafka.administered(self.settings) as admin:
             await topics.create(admin, all_topics(sinks_of(self._routes)), self.settings)
             await self._bring_devices()
             deadline = time.monotonic() + READY_S
@@ -189,7 +188,7 @@ class Job:
     async def _refresh_committed(self) -> None:
         if time.monotonic() - self._committed_at < _COMMITTED_EVERY_S:
             return
-        async with asyncio.timeout(10), _admin(self.settings) as admin:
+        async with asyncio.timeout(10), kafka.administered(self.settings) as admin:
             self.watch.committed = await committed_offsets(admin, worker_groups(self._routes))
         self._committed_at = time.monotonic()
 
@@ -228,24 +227,10 @@ class Job:
     async def _drained(self) -> bool:
         """Whether no worker has anything left to read, the lake's uploads included."""
         try:
-            async with asyncio.timeout(10), _admin(self.settings) as admin:
+            async with asyncio.timeout(10), kafka.administered(self.settings) as admin:
                 return not any(row.lag for row in await status.lags(admin, self.settings))
         except (KafkaError, OSError, TimeoutError):
             return False
-
-
-class _admin:  # noqa: N801 - used like a function
-    """An admin client that closes itself."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._client = kafka.admin(settings)
-
-    async def __aenter__(self) -> AIOKafkaAdminClient:
-        await self._client.start()
-        return self._client
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
 
 
 def save(result: RunReport, root: Path) -> Path:

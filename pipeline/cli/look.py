@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated
 
 import typer
-from aiokafka.admin import AIOKafkaAdminClient
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
@@ -38,16 +35,6 @@ def register(app: typer.Typer) -> None:
     app.command("status")(show_status)
     app.command("balance")(balance)
     app.add_typer(topics_app, name="topics")
-
-
-@asynccontextmanager
-async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = kafka.admin(settings)
-    try:
-        await admin.start()
-        yield admin
-    finally:
-        await admin.close()
 
 
 def _topics(settings: Settings) -> tuple[Topic, ...]:
@@ -92,7 +79,7 @@ def create_topics() -> None:
 
     async def run() -> None:
         settings = load()
-        async with _admin(settings) as admin:
+        async with kafka.administered(settings) as admin:
             for topic in await topics.create(admin, _topics(settings), settings):
                 mark = "created" if topic.made else "there"
                 typer.echo(f"{mark:8} {topic.name} ({topic.partitions} partitions)")
@@ -105,7 +92,7 @@ def show_status(*, as_json: Json = False) -> None:
 
     async def run() -> None:
         settings = load()
-        async with _admin(settings) as admin:
+        async with kafka.administered(settings) as admin:
             rows = await status.lags(admin, settings)
         parts = await status.parts(settings)
         pauses = await status.pauses(settings)
@@ -187,7 +174,7 @@ def balance(
 async def _audit(settings: Settings) -> list[Line]:
     routes = load_routes(settings.routes_file)
     keeper = BookKeeper(settings, Books(codec=make_codec(settings), routes=routes))
-    async with _admin(settings) as admin:
+    async with kafka.administered(settings) as admin:
         try:
             await keeper.start()
             # Offsets first: what is committed after this look only makes waiting smaller.

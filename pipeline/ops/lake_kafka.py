@@ -82,7 +82,7 @@ async def compare(
     topic = TOPICS[report.dataset]
     async with opened(LakeConfig.from_settings(settings), report.dataset) as live:
         books = await claims.read_books(live)
-    async with _started(kafka.admin(settings)) as admin:
+    async with kafka.administered(settings) as admin:
         group = group_of(LAKE)
         committed = (await committed_offsets(admin, (group,)))[group]
     async with _consumer(settings) as consumer:
@@ -283,12 +283,3 @@ async def _consumer(settings: Settings) -> AsyncIterator[Any]:
         yield consumer
     finally:
         await consumer.stop()
-
-
-@asynccontextmanager
-async def _started(admin: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - the same
-    try:
-        await admin.start()
-        yield admin
-    finally:
-        await admin.close()

@@ -174,12 +174,8 @@ async def look(settings: Settings, detectors: Sequence[Detector] | None = None) 
 
 
 async def _present(settings: Settings) -> None:
-    admin = kafka.admin(settings)
-    try:
-        await admin.start()
+    async with kafka.administered(settings) as admin:
         there = await admin.list_topics()
-    finally:
-        await admin.close()
     for name in (RULES, FEEDBACK):
         if name not in there:
             raise LookupError(name)

@@ -29,12 +29,8 @@ log = structlog.get_logger(__name__)
 
 async def cluster_id(settings: Settings) -> str:
     """Kafka's own id of its cluster; KafkaError where no broker answers."""
-    admin = kafka.admin(settings)
-    try:
-        await admin.start()
+    async with kafka.administered(settings) as admin:
         return str((await admin.describe_cluster()).get("cluster_id") or "")
-    finally:
-        await admin.close()
 
 
 class Tail:

@@ -90,6 +90,17 @@ def admin(settings: Settings) -> AIOKafkaAdminClient:
     return AIOKafkaAdminClient(**connection(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
 
 
+@contextlib.asynccontextmanager
+async def administered(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client for topics and groups, started, and closed at the end of the block."""
+    client = admin(settings)
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.close()
+
+
 def producer(
     settings: Settings, *, client_id: str = CLIENT, timeout_ms: int = REQUEST_TIMEOUT_MS
 ) -> AIOKafkaProducer:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
-import numpy as np
 from pydantic import SecretStr
 from pyiceberg.table import Table
 
@@ -29,11 +28,12 @@ from pipeline.core.events import BusinessEvent
 from pipeline.core.lake_accounts import Wrong
 from pipeline.core.lake_columns import Dataset
 from pipeline.core.lake_keep import HOUR_MS
-from pipeline.core.telemetry import DeduplicatedBatch, TelemetryBatch
+from pipeline.core.telemetry import DeduplicatedBatch
 from pipeline.topology import DEDUPLICATED, QUARANTINE, RESULTS
 from pipeline.wire.avro import Codec
 from pipeline.wire.lake import RecordReader
 from pipeline.wire.records import encode_event
+from tests.lake_world import pumps
 from tests.unit.examples import event
 from tests.waiting import until
 
@@ -54,29 +54,7 @@ TOPICS = {
 
 def batch(offset: int, *, day: int = DAY_NUMBER, devices: int = 5) -> DeduplicatedBatch:
     """Two samples of each device with two readings each, some minutes after midnight."""
-    samples = READINGS // (devices * 2)
-    count = devices * samples
-    sequence = np.repeat(np.arange(samples), devices) + offset * samples
-    times = day * DAY + sequence * 1000
-    return DeduplicatedBatch(
-        source_topic="telemetry.readings",
-        source_partition=1,
-        source_offset=offset,
-        batch=TelemetryBatch(
-            devices=tuple(f"acme/pump-{i:03d}" for i in range(devices)),
-            metrics=("temperature", "vibration"),
-            sample_device=np.tile(np.arange(devices, dtype=np.int32), samples),
-            sample_session=np.ones(count, dtype=np.int64),
-            sample_seq=sequence.astype(np.int64),
-            sample_time_ms=times.astype(np.int64),
-            sample_received_ms=(times + 40).astype(np.int64),
-            sample_readings=np.full(count, 2, dtype=np.int32),
-            reading_metric=np.tile(np.arange(2, dtype=np.int32), count),
-            reading_value=np.round(50 + np.sin(np.arange(count * 2)), 2),
-        ),
-        late=np.zeros(count, dtype=np.bool_),
-        duplicates=0,
-    )
+    return pumps(offset, devices=devices, samples=READINGS // (devices * 2), day=day)
 
 
 def told_event(number: int, **fields: object) -> BusinessEvent:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -68,8 +68,15 @@ def file(dataset: Dataset, first: int, *, old_name: str = "") -> LakeFile:
     )
 
 
+def ledger(warehouse: Warehouse) -> tuple[str, ...]:
+    """What it is told of the ledger: the same whichever dataset comes first."""
+    sql = dialect(warehouse)
+    each = [sql.create(dataset, columns_of(dataset)) for dataset in Dataset]
+    return tuple(one for one in each[0] if all(one in other for other in each))
+
+
 def told(warehouse: Warehouse, dataset: Dataset) -> Iterator[str]:
-    """Everything that it says of a dataset, in the order of its use."""
+    """Everything else that it is told of a dataset, in the order of its use."""
     sql = dialect(warehouse)
     columns = columns_of(dataset)
     group = (file(dataset, 0), file(dataset, 10))
@@ -82,7 +89,8 @@ def told(warehouse: Warehouse, dataset: Dataset) -> Iterator[str]:
         snapshot=7,
         at="2026-11-22 01:02:03",
     )
-    yield from sql.create(dataset, columns)
+    shared = ledger(warehouse)
+    yield from (one for one in sql.create(dataset, columns) if one not in shared)
     yield sql.present(dataset)
     added = Column(name="firmware", type=TEXT, doc="Firmware of the device.")
     narrow = [Present(name=c.name, type="x") for c in columns]
@@ -103,18 +111,21 @@ def told(warehouse: Warehouse, dataset: Dataset) -> Iterator[str]:
     yield sql.over_the_lake(dataset, columns, f"{dataset}/_iceberg/00007.metadata.json")
 
 
-def path(warehouse: Warehouse, dataset: Dataset) -> Path:
-    """Its golden file."""
-    return FOLDER / f"{warehouse}-{dataset}.sql"
+def golden() -> dict[Path, str]:
+    """Every golden file and what stands in it: WAREHOUSE.sql, and WAREHOUSE-DATASET.sql."""
+    found: dict[Path, str] = {}
+    for one in Warehouse:
+        found[FOLDER / f"{one}.sql"] = _text(ledger(one))
+        for dataset in Dataset:
+            found[FOLDER / f"{one}-{dataset}.sql"] = _text(told(one, dataset))
+    return found
 
 
-def text(warehouse: Warehouse, dataset: Dataset) -> str:
-    """What stands in it."""
-    return "".join(f"{one};\n\n" for one in told(warehouse, dataset))
+def _text(statements: Iterable[str]) -> str:
+    return "".join(f"{one};\n\n" for one in statements)
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for one in Warehouse:
-        for its in Dataset:
-            path(one, its).write_text(text(one, its))
+    for file_, text in golden().items():
+        file_.write_text(text)

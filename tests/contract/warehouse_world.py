@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import SecretStr
 from pyiceberg.table import Table
 
@@ -24,10 +23,11 @@ from connectors.lake.writer import LakeWriter
 from connectors.warehouse.base import Session, TroubleError
 from connectors.warehouse.files import LakeFiles
 from pipeline.core.lake_columns import Column, Dataset
-from pipeline.core.telemetry import DeduplicatedBatch, TelemetryBatch
+from pipeline.core.telemetry import DeduplicatedBatch
 from pipeline.wire.avro import Codec
 from pipeline.wire.lake import RecordReader, columns_of
 from pipeline.wire.records import encode_event
+from tests.lake_world import pumps
 from tests.unit.examples import event
 
 DAY_MS = 86_400_000
@@ -39,27 +39,15 @@ TOPIC = "telemetry.deduplicated"
 
 def batch(offset: int, *, day: int = FIRST_DAY, devices: int = 3) -> DeduplicatedBatch:
     """Two readings of each device; every third message has its second one on the next day."""
-    count = devices * 2
-    sequence = np.repeat(np.arange(2), devices) + offset * 2
-    times = day * DAY_MS + sequence * 1000 + (DAY_MS * (sequence % 2) if offset % 3 == 0 else 0)
-    return DeduplicatedBatch(
-        source_topic="telemetry.readings",
-        source_partition=0,
-        source_offset=offset,
-        batch=TelemetryBatch(
-            devices=tuple(f"acme/pump-{i:03d}" for i in range(devices)),
-            metrics=("temperature",),
-            sample_device=np.tile(np.arange(devices, dtype=np.int32), 2),
-            sample_session=np.ones(count, dtype=np.int64),
-            sample_seq=sequence.astype(np.int64),
-            sample_time_ms=times.astype(np.int64),
-            sample_received_ms=(times + 40).astype(np.int64),
-            sample_readings=np.ones(count, dtype=np.int32),
-            reading_metric=np.zeros(count, dtype=np.int32),
-            reading_value=np.round(50 + np.sin(np.arange(count) + offset), 2),
-        ),
-        late=np.zeros(count, dtype=np.bool_),
-        duplicates=0,
+    return pumps(
+        offset,
+        devices=devices,
+        samples=2,
+        day=day,
+        over_midnight=offset % 3 == 0,
+        partition=0,
+        metrics=("temperature",),
+        shift=offset,
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import secrets
 import sys
 from pathlib import Path
 from typing import Final
@@ -16,7 +15,7 @@ from typing import Final
 from rich.console import Console
 
 from tests.crash import table
-from tests.crash.command import alone, perform
+from tests.crash.command import alone, options, perform, typed
 from tests.crash.plan import Plan, make_plan
 from tests.crash.progress import counting
 from tests.crash.runner import Outcome, Runner
@@ -59,23 +58,15 @@ def _run(root: Path, plan: Plan, console: Console) -> Outcome:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
-    parser.add_argument("--rounds", type=_rounds, default=30, help="how many faults (30)")
-    parser.add_argument(
-        "--seed", type=int, help="plays a plan again; a new one by chance if absent"
+    return typed(
+        options(
+            *("tests.crash", __doc__, "--rounds"),
+            default=30,
+            most=MOST_ROUNDS,
+            root=ROOT,
+            out=OUT,
+        )
     )
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder of the run; it is deleted")
-    parser.add_argument("--out", type=Path, default=OUT, help="where the JSON goes")
-    asked = parser.parse_args()
-    if asked.seed is None:
-        asked.seed = secrets.randbelow(1_000_000)
-    return asked
-
-
-def _rounds(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_ROUNDS:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_ROUNDS}")
-    return int(text)
 
 
 if __name__ == "__main__":

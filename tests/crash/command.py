@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Callable
@@ -29,6 +31,34 @@ class Outcome(Protocol):
 
 
 R = TypeVar("R", bound=Outcome)
+
+
+def options(
+    module: str, doc: str | None, count: str, *, default: int, most: int, root: Path, out: Path
+) -> argparse.ArgumentParser:
+    """What every suite takes: how many faults (the option `count`), a seed, and where to."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {most}")
+        return int(text)
+
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=doc)
+    parser.add_argument(count, type=number, default=default, help=f"how many faults ({default})")
+    parser.add_argument(
+        "--seed", type=int, help="plays a plan again; a new one by chance if absent"
+    )
+    parser.add_argument("--root", type=Path, default=root, help="folder of the run; it is deleted")
+    parser.add_argument("--out", type=Path, default=out, help="where the JSON goes")
+    return parser
+
+
+def typed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was typed, with a seed in any case."""
+    asked = parser.parse_args()
+    if asked.seed is None:
+        asked.seed = secrets.randbelow(1_000_000)
+    return asked
 
 
 def alone() -> Console:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,7 @@ from typing import Final
 from rich.console import Console
 
 from tests.crash import lake_table
-from tests.crash.command import alone, perform
+from tests.crash.command import alone, options, perform, typed
 from tests.crash.lake_plan import Plan, make_plan
 from tests.crash.lake_runner import Outcome, Runner
 from tests.crash.progress import counting
@@ -65,23 +64,15 @@ def _run(root: Path, plan: Plan, console: Console) -> Outcome:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.crash.lake", description=__doc__)
-    parser.add_argument("--rounds", type=_rounds, default=44, help="how many faults (44)")
-    parser.add_argument(
-        "--seed", type=int, help="plays a plan again; a new one by chance if absent"
+    return typed(
+        options(
+            *("tests.crash.lake", __doc__, "--rounds"),
+            default=44,
+            most=MOST_ROUNDS,
+            root=ROOT,
+            out=OUT,
+        )
     )
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder of the run; it is deleted")
-    parser.add_argument("--out", type=Path, default=OUT, help="where the JSON goes")
-    asked = parser.parse_args()
-    if asked.seed is None:
-        asked.seed = secrets.randbelow(1_000_000)
-    return asked
-
-
-def _rounds(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_ROUNDS:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_ROUNDS}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-import struct
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +21,6 @@ from tests.faults import http1
 from tests.faults.http1 import FramingError, Message
 from tests.faults.proxy import LOOPBACK
 
-_LINGER_NOT: Final = struct.pack("ii", 1, 0)
 _BROKEN: Final = (OSError, FramingError, asyncio.IncompleteReadError)
 _SLOW_DOWN: Final = (
     b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>SlowDown</Code>'
@@ -166,17 +164,17 @@ class Door:
             self._server.close()
             self._server = None
         for writer in list(self._open):
-            _reset(writer)
+            http1.reset(writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open[writer] = asyncio.current_task()
         try:
             while (request := await http1.read_request(reader, writer.write)) is not None:
                 if not await self._handle(request, writer):
-                    _reset(writer)
+                    http1.reset(writer)
                     break
         except _BROKEN:
-            _reset(writer)
+            http1.reset(writer)
         finally:
             del self._open[writer]
             writer.close()
@@ -260,7 +258,7 @@ class Door:
         await writer.drain()
         # A reset throws away what the other side has not read yet: give it the time to read.
         await asyncio.sleep(0.05)
-        _reset(writer)
+        http1.reset(writer)
 
 
 def _held_port() -> socket.socket:
@@ -292,12 +290,3 @@ def stage_of(request: Message) -> Stage:
     if "_kept" in folders:
         return Stage.NOTE
     return Stage.FILE if path.endswith(".parquet") else Stage.OTHER
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """RST instead of FIN: a socket that does not linger is reset when it is closed (tcp(7))."""
-    link = writer.get_extra_info("socket")
-    if link is not None:
-        with suppress(OSError):
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-    writer.transport.abort()

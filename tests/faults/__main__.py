@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import secrets
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Final
 
 from rich.console import Console
 
-from tests.crash.command import alone, perform
+from tests.crash.command import alone, options, perform, typed
 from tests.crash.progress import counting
 from tests.faults import table
 from tests.faults.plan import OUTAGE_S, Plan, make_plan
@@ -65,29 +64,16 @@ def _run(asked: argparse.Namespace, plan: Plan, console: Console) -> Outcome:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--faults", type=_faults, default=200, help="how many faults (200)")
-    parser.add_argument("--short", action="store_true", help="one of each family, scaled down")
-    parser.add_argument(
-        "--seed", type=int, help="plays a plan again; a new one by chance if absent"
+    parser = options(
+        *("tests.faults", __doc__, "--faults"), default=200, most=MOST_FAULTS, root=ROOT, out=OUT
     )
+    parser.add_argument("--short", action="store_true", help="one of each family, scaled down")
     parser.add_argument("--rate", type=_above_0, default=6.0, help="events a second (6)")
     parser.add_argument(
         "--outage", type=_above_0, default=OUTAGE_S, help="the long one, seconds (300)"
     )
     parser.add_argument("--plan", action="store_true", help="say what would be done, do nothing")
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder of the run; it is deleted")
-    parser.add_argument("--out", type=Path, default=OUT, help="where the JSON goes")
-    asked = parser.parse_args()
-    if asked.seed is None:
-        asked.seed = secrets.randbelow(1_000_000)
-    return asked
-
-
-def _faults(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_FAULTS:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_FAULTS}")
-    return int(text)
+    return typed(parser)
 
 
 def _above_0(text: str) -> float:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ HEAD_BYTES: Final = 65_536
 BODY_BYTES: Final = 64 * 1024 * 1024
 """Longest body."""
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LINGER_NOT: Final = struct.pack("ii", 1, 0)
 _BODYLESS: Final = frozenset({204, 304})
 _KEY: Final = re.compile(rb"FL-([a-z2-7]{24})")
 _WRITING: Final = ("create", "write", "delete", "copy")
@@ -169,3 +172,12 @@ def _field(head: bytes, name: bytes) -> bytes:
         if label.strip().lower() == name:
             return value.strip()
     return b""
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """RST instead of FIN: a socket that does not linger is reset when it is closed (tcp(7))."""
+    link = writer.get_extra_info("socket")
+    if link is not None:
+        with suppress(OSError):
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    writer.transport.abort()

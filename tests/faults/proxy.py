@@ -10,11 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import socket
-import struct
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +21,6 @@ from tests.faults.strikes import COMMITTING, Aim, Strike, Way, Words
 
 LOOPBACK: Final = "127.0.0.1"
 TICK_S: Final = 0.02
-_LINGER_NOT: Final = struct.pack("ii", 1, 0)
 FLOOD_BYTES: Final = 12 * 1024 * 1024
 """More than the driver reads of one answer (connectors/exchange.py, MAX_ANSWER)."""
 _JSON: Final = b'{"id": 1, "result": [4711, 4712]}'
@@ -124,7 +120,7 @@ class Proxy:
     def reset_all(self) -> None:
         """Reset every open connection."""
         for writer in list(self._open):
-            _reset(writer)
+            http1.reset(writer)
 
     async def _deafen(self) -> None:
         if self._server is not None:
@@ -143,7 +139,7 @@ class Proxy:
                 if not await self._handle(request, armed, reader, writer):
                     break
         except _BROKEN:
-            _reset(writer)
+            http1.reset(writer)
         finally:
             del self._open[writer]
             writer.close()
@@ -179,7 +175,7 @@ class Proxy:
         elif strike.way is Way.SILENT:
             await _silence(reader, armed)
         elif strike.way is Way.RESET:
-            _reset(writer)
+            http1.reset(writer)
         if not writer.is_closing():
             await writer.drain()
         return False
@@ -200,9 +196,9 @@ class Proxy:
         elif way is Way.COMMIT_CUT:
             # A reset throws away what the client has not read yet: give it the time to read.
             await asyncio.sleep(TICK_S)
-            _reset(writer)
+            http1.reset(writer)
         elif way is Way.COMMIT_RESET:
-            _reset(writer)
+            http1.reset(writer)
 
     async def _ask(self, request: Message) -> Message:
         """The target's answer, on a connection of its own; OSError where it is down."""
@@ -231,15 +227,6 @@ class Proxy:
 
     def _garbage(self) -> bytes:
         return self._rng.randbytes(self._rng.randint(16, 512))
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """RST instead of FIN: a socket that does not linger is reset when it is closed (tcp(7))."""
-    link = writer.get_extra_info("socket")
-    if link is not None:
-        with suppress(OSError):
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-    writer.transport.abort()
 
 
 async def _silence(reader: asyncio.StreamReader, armed: Armed) -> None:

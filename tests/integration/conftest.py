@@ -7,6 +7,7 @@ import pytest
 
 from infra.local.stack import clean
 from tests.integration.rig import Rig
+from tests.integration.s3_server import Server
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,14 @@ def rig() -> Iterator[Rig]:
         yield rig
     finally:
         rig.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real S3 server with a bucket, unless the module has another kind of server."""
+    one = Server(tmp_path_factory.mktemp("s3proxy"))
+    try:
+        one.start()
+        yield one
+    finally:
+        one.kill()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,16 +23,6 @@ from tests.sandboxes.files_reader import Reader
 from tests.sandboxes.journal import Journal
 
 pytestmark = pytest.mark.parts
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    one = Server(tmp_path_factory.mktemp("s3proxy"))
-    try:
-        one.start()
-        yield one
-    finally:
-        one.kill()
 
 
 def values(server: Server, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - settings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,6 @@ from tests.contract.lake_keep_world import DATE, READINGS, World
 from tests.integration.s3_server import Server
 
 pytestmark = pytest.mark.parts
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    one = Server(tmp_path_factory.mktemp("s3proxy"))
-    try:
-        one.start()
-        yield one
-    finally:
-        one.kill()
 
 
 @pytest.fixture

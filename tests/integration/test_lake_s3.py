@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import s3fs
 
@@ -21,28 +19,19 @@ from pipeline.core.events import BusinessEvent, Severity, SnapshotEntry, Source
 from pipeline.core.lake_columns import Dataset
 from pipeline.core.lake_records import Shape
 from pipeline.core.lake_rows import batch_arrival
-from pipeline.core.telemetry import DeduplicatedBatch, TelemetryBatch
+from pipeline.core.telemetry import DeduplicatedBatch
 from pipeline.settings import Settings
 from pipeline.wire.avro import Codec
 from pipeline.wire.lake import RecordReader, columns_of
 from pipeline.wire.records import encode_event
 from tests.integration.s3_server import Server
+from tests.lake_world import pumps
 from tests.waiting import WITHIN_S
 
 pytestmark = pytest.mark.parts
 
 DAY = 86_400_000
 FIRST_MS = 20_000 * DAY
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    one = Server(tmp_path_factory.mktemp("s3proxy"))
-    try:
-        one.start()
-        yield one
-    finally:
-        one.kill()
 
 
 @pytest.fixture
@@ -57,28 +46,7 @@ def topic_of(request: pytest.FixtureRequest) -> str:
 
 def batch(offset: int, *, devices: int = 5, samples: int = 10) -> DeduplicatedBatch:
     """`devices * samples * 2` readings; every tenth message crosses midnight."""
-    count = devices * samples
-    sequence = np.repeat(np.arange(samples), devices) + offset * samples
-    times = FIRST_MS + sequence * 1000 + (DAY * (sequence % 2) if offset % 10 == 0 else 0)
-    return DeduplicatedBatch(
-        source_topic="telemetry.readings",
-        source_partition=1,
-        source_offset=offset,
-        batch=TelemetryBatch(
-            devices=tuple(f"acme/pump-{i:03d}" for i in range(devices)),
-            metrics=("temperature", "vibration"),
-            sample_device=np.tile(np.arange(devices, dtype=np.int32), samples),
-            sample_session=np.ones(count, dtype=np.int64),
-            sample_seq=sequence.astype(np.int64),
-            sample_time_ms=times.astype(np.int64),
-            sample_received_ms=(times + 40).astype(np.int64),
-            sample_readings=np.full(count, 2, dtype=np.int32),
-            reading_metric=np.tile(np.arange(2, dtype=np.int32), count),
-            reading_value=np.round(50 + np.sin(np.arange(count * 2)), 2),
-        ),
-        late=np.zeros(count, dtype=np.bool_),
-        duplicates=0,
-    )
+    return pumps(offset, devices=devices, samples=samples, over_midnight=offset % 10 == 0)
 
 
 READINGS = 100

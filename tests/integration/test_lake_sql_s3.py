@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from connectors.lake.config import LakeConfig
@@ -19,20 +16,14 @@ pytestmark = pytest.mark.parts
 
 
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    folder: Path = tmp_path_factory.mktemp("s3proxy")
-    server = Server(folder)
-    try:
-        server.start()
-        told = dict(server.part.settings()) | {
-            "lake_url": "s3://fieldline",
-            "lake_catalog": f"sqlite:///{folder / 'catalogue.db'}",
-        }
-        settings = Settings.model_validate(told)
-        write_days(settings, [0, 1, 2])
-        yield settings
-    finally:
-        server.kill()
+def lake(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    told = dict(server.part.settings()) | {
+        "lake_url": "s3://fieldline",
+        "lake_catalog": f"sqlite:///{tmp_path_factory.mktemp('lake') / 'catalogue.db'}",
+    }
+    settings = Settings.model_validate(told)
+    write_days(settings, [0, 1, 2])
+    return settings
 
 
 def test_one_dates_question_asks_the_store_for_that_dates_files_only(

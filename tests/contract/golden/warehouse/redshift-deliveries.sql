@@ -1,5 +1,3 @@
-CREATE SCHEMA IF NOT EXISTS fieldline;
-
 CREATE TABLE IF NOT EXISTS fieldline.deliveries (
   "event_id" VARCHAR(65535),
   "sink" VARCHAR(65535),
@@ -66,22 +64,6 @@ COMMENT ON COLUMN fieldline.deliveries."extra" IS 'JSON object: what its columns
 COMMENT ON COLUMN fieldline.deliveries."kafka_partition" IS 'Partition of the dataset''s topic it came on.';
 
 COMMENT ON COLUMN fieldline.deliveries."kafka_offset" IS 'Its offset in that partition.';
-
-CREATE TABLE IF NOT EXISTS fieldline.fieldline_loads (
-  "dataset" VARCHAR(65535) NOT NULL,
-  "lake_date" DATE NOT NULL,
-  "lake_file" VARCHAR(65535) NOT NULL,
-  "spans" VARCHAR(65535) NOT NULL,
-  "row_count" BIGINT NOT NULL,
-  "position_sum" NUMERIC(38, 0) NOT NULL,
-  "snapshot_id" BIGINT NOT NULL,
-  "loaded_at" TIMESTAMP NOT NULL
-);
-
-CREATE TABLE IF NOT EXISTS fieldline.fieldline_load_turns (
-  "dataset" VARCHAR(65535) NOT NULL,
-  "turn" BIGINT NOT NULL
-);
 
 INSERT INTO fieldline.fieldline_load_turns SELECT 'deliveries', 0 WHERE NOT EXISTS (SELECT 1 FROM fieldline.fieldline_load_turns WHERE "dataset" = 'deliveries');
 

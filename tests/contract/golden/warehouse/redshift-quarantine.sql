@@ -1,5 +1,3 @@
-CREATE SCHEMA IF NOT EXISTS fieldline;
-
 CREATE TABLE IF NOT EXISTS fieldline.quarantine (
   "reason" VARCHAR(65535),
   "detail" VARCHAR(65535),
@@ -39,22 +37,6 @@ COMMENT ON COLUMN fieldline.quarantine."extra" IS 'JSON object: what its columns
 COMMENT ON COLUMN fieldline.quarantine."kafka_partition" IS 'Partition of the dataset''s topic it came on.';
 
 COMMENT ON COLUMN fieldline.quarantine."kafka_offset" IS 'Its offset in that partition.';
-
-CREATE TABLE IF NOT EXISTS fieldline.fieldline_loads (
-  "dataset" VARCHAR(65535) NOT NULL,
-  "lake_date" DATE NOT NULL,
-  "lake_file" VARCHAR(65535) NOT NULL,
-  "spans" VARCHAR(65535) NOT NULL,
-  "row_count" BIGINT NOT NULL,
-  "position_sum" NUMERIC(38, 0) NOT NULL,
-  "snapshot_id" BIGINT NOT NULL,
-  "loaded_at" TIMESTAMP NOT NULL
-);
-
-CREATE TABLE IF NOT EXISTS fieldline.fieldline_load_turns (
-  "dataset" VARCHAR(65535) NOT NULL,
-  "turn" BIGINT NOT NULL
-);
 
 INSERT INTO fieldline.fieldline_load_turns SELECT 'quarantine', 0 WHERE NOT EXISTS (SELECT 1 FROM fieldline.fieldline_load_turns WHERE "dataset" = 'quarantine');
 

@@ -1,5 +1,3 @@
-CREATE SCHEMA IF NOT EXISTS fieldline;
-
 CREATE TABLE IF NOT EXISTS fieldline.telemetry (
   "tenant" VARCHAR(65535) NOT NULL,
   "device_id" VARCHAR(65535) NOT NULL,
@@ -39,22 +37,6 @@ COMMENT ON COLUMN fieldline.telemetry."flag" IS 'Why it is to be doubted (Flag);
 COMMENT ON COLUMN fieldline.telemetry."source_partition" IS 'Partition of telemetry.readings it came on.';
 
 COMMENT ON COLUMN fieldline.telemetry."source_offset" IS 'Offset in that partition of the message it came in.';
-
-CREATE TABLE IF NOT EXISTS fieldline.fieldline_loads (
-  "dataset" VARCHAR(65535) NOT NULL,
-  "lake_date" DATE NOT NULL,
-  "lake_file" VARCHAR(65535) NOT NULL,
-  "spans" VARCHAR(65535) NOT NULL,
-  "row_count" BIGINT NOT NULL,
-  "position_sum" NUMERIC(38, 0) NOT NULL,
-  "snapshot_id" BIGINT NOT NULL,
-  "loaded_at" TIMESTAMP NOT NULL
-);
-
-CREATE TABLE IF NOT EXISTS fieldline.fieldline_load_turns (
-  "dataset" VARCHAR(65535) NOT NULL,
-  "turn" BIGINT NOT NULL
-);
 
 INSERT INTO fieldline.fieldline_load_turns SELECT 'telemetry', 0 WHERE NOT EXISTS (SELECT 1 FROM fieldline.fieldline_load_turns WHERE "dataset" = 'telemetry');
 

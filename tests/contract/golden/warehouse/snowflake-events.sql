@@ -1,5 +1,3 @@
-CREATE STAGE IF NOT EXISTS FIELDLINE.LAKE.FIELDLINE_LAKE URL = 's3://lake/' STORAGE_INTEGRATION = LAKE_READER;
-
 CREATE TABLE IF NOT EXISTS FIELDLINE.LAKE.EVENTS (
   "ID" VARCHAR COMMENT 'Deterministic id, 24 characters of base32: the same episode gives the same id in every replay. It is the idempotency key at every sink.',
   "TYPE" VARCHAR COMMENT 'Event type, e.g. fieldline.limit.exceeded; the keys of the routing table.',
@@ -32,22 +30,6 @@ CREATE TABLE IF NOT EXISTS FIELDLINE.LAKE.EVENTS (
   "KAFKA_OFFSET" NUMBER(19, 0) NOT NULL COMMENT 'Its offset in that partition.'
 )
 CLUSTER BY (TO_DATE("OCCURRED_AT"), "DEVICE_ID");
-
-CREATE TABLE IF NOT EXISTS FIELDLINE.LAKE.FIELDLINE_LOADS (
-  "DATASET" VARCHAR NOT NULL COMMENT 'Dataset of the lake.',
-  "LAKE_DATE" DATE NOT NULL COMMENT 'Event date of the file''s rows.',
-  "LAKE_FILE" VARCHAR NOT NULL COMMENT 'File, below the lake''s root.',
-  "SPANS" VARCHAR NOT NULL COMMENT 'Offsets whose rows it holds.',
-  "ROW_COUNT" NUMBER(19, 0) NOT NULL COMMENT 'Its rows.',
-  "POSITION_SUM" NUMBER(38, 0) NOT NULL COMMENT 'Sum of its rows'' offsets.',
-  "SNAPSHOT_ID" NUMBER(19, 0) NOT NULL COMMENT 'Snapshot it was found in.',
-  "LOADED_AT" TIMESTAMP_TZ(6) NOT NULL COMMENT 'When it was loaded, UTC.'
-);
-
-CREATE TABLE IF NOT EXISTS FIELDLINE.LAKE.FIELDLINE_LOAD_TURNS (
-  "DATASET" VARCHAR NOT NULL COMMENT 'Dataset of the lake.',
-  "TURN" NUMBER(19, 0) NOT NULL COMMENT 'Rises with every load.'
-);
 
 INSERT INTO FIELDLINE.LAKE.FIELDLINE_LOAD_TURNS SELECT 'events', 0 WHERE NOT EXISTS (SELECT 1 FROM FIELDLINE.LAKE.FIELDLINE_LOAD_TURNS WHERE "DATASET" = 'events');
 
